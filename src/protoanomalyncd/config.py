@@ -1,0 +1,331 @@
+"""Every setting of the method: one frozen, validated dataclass a stage.
+
+A stage takes its own dataclass only; nothing takes the whole `Config` but the estimator, which
+hands the parts out. ``docs/defaults.md`` says which data set chose each default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from protoanomalyncd.errors import ConfigurationError
+
+__all__ = [
+    "Config",
+    "CropConfig",
+    "EmbeddingConfig",
+    "GuidanceConfig",
+    "MEBinConfig",
+    "MapConfig",
+    "OutlierConfig",
+    "PrototypeConfig",
+    "TrainingConfig",
+]
+
+
+def _require(condition: bool, name: str, expected: str, value: object) -> None:
+    if not condition:
+        raise ConfigurationError(f"{name}: expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MapConfig:
+    """Where anomaly maps come from.
+
+    Args:
+        source: registered name of an `AnomalyMapSource`; ``patch_memory`` is fitted on the normal
+            images, ``folder`` reads the maps of any detector.
+        image_size: side to which the built-in detector resizes images [px].
+        memory_size: number of normal patches that the memory keeps, drawn at random.
+        batch_size: images scored at once; does not change the result.
+    """
+
+    source: str = "patch_memory"
+    image_size: int = 256
+    memory_size: int = 12_000
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _require(self.image_size >= 32, "maps.image_size", "at least 32", self.image_size)
+        _require(self.memory_size >= 1, "maps.memory_size", "at least 1", self.memory_size)
+        _require(self.batch_size >= 1, "maps.batch_size", "at least 1", self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class MEBinConfig:
+    """Main element binarisation.
+
+    Args:
+        mode: ``default`` (float maps, thin defects kept) or ``reference`` (AnomalyNCD's 8-bit
+            procedure, step for step).
+        resolution: side of the square to which a map is resized before the sweep [px].
+        step: distance of two thresholds [1/255 of the range].
+        min_run: thresholds in a row with the same count that make it stable.
+        erosion: side of the erosion kernel [px at `resolution`]; 0 = none.
+        min_area: smaller components do not count [px at `resolution`].
+    """
+
+    mode: Literal["default", "reference"] = "default"
+    resolution: int = 256
+    step: int = 4
+    min_run: int = 4
+    erosion: int = 6
+    min_area: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.mode in ("default", "reference"), "mebin.mode", "default or reference", self.mode)
+        _require(self.resolution >= 32, "mebin.resolution", "at least 32", self.resolution)
+        _require(1 <= self.step <= 64, "mebin.step", "1 to 64", self.step)
+        _require(self.min_run >= 1, "mebin.min_run", "at least 1", self.min_run)
+        _require(self.erosion >= 0, "mebin.erosion", "at least 0", self.erosion)
+        _require(self.min_area >= 0, "mebin.min_area", "at least 0", self.min_area)
+
+
+@dataclass(frozen=True, slots=True)
+class CropConfig:
+    """Anomaly-centred crops.
+
+    Args:
+        mode: ``default`` (crops stay inside the image or are padded by reflection; a whole image is
+            squashed to a square) or ``reference`` (AnomalyNCD: black padding, extra box).
+        margin: half side of a crop as a share of the longer side of its box.
+        min_half_side: smallest half side, as a share of the image's longer side.
+        max_half_side: largest half side, as a share of the image's longer side.
+        merge_distance: crops nearer than this share of the image's longer side become one.
+        max_regions: most regions kept in an image, the most anomalous first.
+        size: side of the stored crop [px].
+    """
+
+    mode: Literal["default", "reference"] = "default"
+    margin: float = 0.55
+    min_half_side: float = 0.1
+    max_half_side: float = 0.5
+    merge_distance: float = 0.01
+    max_regions: int = 8
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        _require(self.mode in ("default", "reference"), "crops.mode", "default or reference", self.mode)
+        _require(self.margin > 0, "crops.margin", "above 0", self.margin)
+        _require(
+            0 < self.min_half_side <= self.max_half_side,
+            "crops.min_half_side",
+            "above 0 and at most crops.max_half_side",
+            self.min_half_side,
+        )
+        _require(self.max_regions >= 1, "crops.max_regions", "at least 1", self.max_regions)
+        _require(self.size >= 32, "crops.size", "at least 32", self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceConfig:
+    """How the anomaly map guides the class token (Region Guidance Factor).
+
+    Args:
+        mode: ``soft`` (M = beta g), ``hard`` (AnomalyNCD: -1e9 where the pooled mask < 0.5) or
+            ``none``.
+        beta: strength; the attention logit of a fully anomalous patch.
+        object_factor: g of a normal patch on the object (rho_o).
+        background_factor: g of a background patch (rho_b), below `object_factor`.
+        share_of_blocks: last share of the blocks in which the class token is guided, in (0, 1].
+        hide_class_key: patch queries do not see the class token, so that one set of patch tokens
+            serves every guidance; None = as the backbone was trained.
+    """
+
+    mode: Literal["soft", "hard", "none"] = "soft"
+    beta: float = 4.0
+    object_factor: float = 0.0
+    background_factor: float = -1.0
+    share_of_blocks: float = 1.0
+    hide_class_key: bool | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.mode in ("soft", "hard", "none"), "guidance.mode", "soft, hard or none", self.mode)
+        _require(self.beta > 0, "guidance.beta", "above 0", self.beta)
+        _require(
+            self.background_factor <= self.object_factor < 1,
+            "guidance.object_factor",
+            "below 1 and at least guidance.background_factor",
+            self.object_factor,
+        )
+        _require(0 < self.share_of_blocks <= 1, "guidance.share_of_blocks", "in (0, 1]", self.share_of_blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingConfig:
+    """Crop -> embedding.
+
+    Args:
+        backbone: ``embedded``, ``local-dir:FOLDER`` or the name of a timm model on the hub (which
+            downloads it).
+        input_size: side of the window that the network sees [px].
+        guidance: how the anomaly map guides the class token.
+    """
+
+    backbone: str = "embedded"
+    input_size: int = 224
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.backbone), "embedding.backbone", "a name", self.backbone)
+        _require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
+
+
+@dataclass(frozen=True, slots=True)
+class PrototypeConfig:
+    """The objective of prototype learning (METHOD: DAPL, entropy, separation, contrastive).
+
+    Args:
+        temperature: tau of the posterior softmax(cos / tau); kappa = 1 / tau.
+        target_temperature: tau of the soft pseudo-labels.
+        supervised_weight: lambda, the share of the labelled terms.
+        entropy_weight: w_e of the mean-entropy regulariser.
+        separation_weight: w_s of the prototype-separation regulariser.
+        contrastive_temperature: tau of InfoNCE.
+        supcon_temperature: tau of the supervised contrastive loss.
+        projection_dim: width of the contrastive projection.
+    """
+
+    temperature: float = 0.1
+    target_temperature: float = 0.05
+    supervised_weight: float = 0.35
+    entropy_weight: float = 2.0
+    separation_weight: float = 0.1
+    contrastive_temperature: float = 1.0
+    supcon_temperature: float = 0.07
+    projection_dim: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "target_temperature", "contrastive_temperature", "supcon_temperature"):
+            _require(getattr(self, name) > 0, f"prototypes.{name}", "above 0", getattr(self, name))
+        _require(
+            0 <= self.supervised_weight <= 1, "prototypes.supervised_weight", "in [0, 1]", self.supervised_weight
+        )
+        for name in ("entropy_weight", "separation_weight"):
+            _require(getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """The training loop.
+
+    Args:
+        epochs: passes over the unlabelled crops.
+        views: augmented views of each crop whose frozen tokens are computed once; every step draws
+            two of them.
+        batch_size: crops in a step.
+        learning_rate: start of the cosine schedule, which ends at a thousandth of it.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        labelled_per_class: labelled crops used of each known class, drawn at random.
+        checkpoint_every: epochs between two checkpoints.
+    """
+
+    epochs: int = 30
+    views: int = 4
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    labelled_per_class: int = 100
+    checkpoint_every: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
+        _require(self.views >= 2, "training.views", "at least 2", self.views)
+        _require(self.batch_size >= 2, "training.batch_size", "at least 2", self.batch_size)
+        _require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
+        _require(self.labelled_per_class >= 2, "training.labelled_per_class", "at least 2", self.labelled_per_class)
+        _require(self.checkpoint_every >= 1, "training.checkpoint_every", "at least 1", self.checkpoint_every)
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierConfig:
+    """When a region is too strange to name.
+
+    Args:
+        false_rejection_rate: share of the fitted regions that may be rejected, in [0, 1);
+            0 = reject nothing.
+    """
+
+    false_rejection_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.false_rejection_rate < 1,
+            "outliers.false_rejection_rate",
+            "in [0, 1)",
+            self.false_rejection_rate,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All stages together; saved with every run and every model.
+
+    Args:
+        n_novel_classes: classes of the unlabelled set, its normal class included.
+        seed: of every random choice.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """
+
+    n_novel_classes: int = 6
+    seed: int = 0
+    device: str = "cpu"
+    maps: MapConfig = field(default_factory=MapConfig)
+    mebin: MEBinConfig = field(default_factory=MEBinConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    outliers: OutlierConfig = field(default_factory=OutlierConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.n_novel_classes >= 2, "n_novel_classes", "at least 2", self.n_novel_classes)
+        _require(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionary, for YAML and JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigurationError: a name is unknown or a value is out of its range.
+        """
+        return _build(cls, values, "")
+
+    def hash(self) -> str:
+        """First 16 hex digits of SHA-256 over the canonical JSON."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_PARTS: dict[str, type] = {
+    "maps": MapConfig,
+    "mebin": MEBinConfig,
+    "crops": CropConfig,
+    "embedding": EmbeddingConfig,
+    "guidance": GuidanceConfig,
+    "prototypes": PrototypeConfig,
+    "training": TrainingConfig,
+    "outliers": OutlierConfig,
+}
+
+
+def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigurationError(f"unknown setting {prefix}{unknown[0]}; known here: {', '.join(sorted(known))}")
+    built = {
+        name: _build(_PARTS[name], value, f"{prefix}{name}.") if name in _PARTS and isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return cls(**built)
