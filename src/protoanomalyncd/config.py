@@ -62,27 +62,39 @@ class MEBinConfig:
     Args:
         mode: ``default`` (float maps, thin defects kept) or ``reference`` (AnomalyNCD's 8-bit
             procedure, step for step).
-        resolution: side of the square to which a map is resized before the sweep [px].
+        resolution: side of the square to which a map is resized before the sweep [px]; None = the
+            mode's own: 256 in ``reference``, relative to the map in ``default``.
         step: distance of two thresholds [1/255 of the range].
         min_run: thresholds in a row with the same count that make it stable.
-        erosion: side of the erosion kernel [px at `resolution`]; 0 = none.
-        min_area: smaller components do not count [px at `resolution`].
+        erosion: side of the erosion kernel [px at `resolution`]; 0 = none; None = the mode's own: 6
+            in ``reference``, none in ``default``.
+        min_area: smaller components do not count and leave the mask; ``default`` mode only
+            [pixels of the map as it came].
+        normal_quantile: share of the held-out normal images whose maximum lies below the range;
+            ``default`` mode only.
     """
 
     mode: Literal["default", "reference"] = "default"
-    resolution: int = 256
+    resolution: int | None = None
     step: int = 4
     min_run: int = 4
-    erosion: int = 6
-    min_area: int = 0
+    erosion: int | None = None
+    min_area: float = 1.0
+    normal_quantile: float = 0.9
 
     def __post_init__(self) -> None:
         _require(self.mode in ("default", "reference"), "mebin.mode", "default or reference", self.mode)
-        _require(self.resolution >= 32, "mebin.resolution", "at least 32", self.resolution)
+        _require(
+            self.resolution is None or 32 <= self.resolution <= 4096,
+            "mebin.resolution",
+            "32 to 4096 or null",
+            self.resolution,
+        )
         _require(1 <= self.step <= 64, "mebin.step", "1 to 64", self.step)
         _require(self.min_run >= 1, "mebin.min_run", "at least 1", self.min_run)
-        _require(self.erosion >= 0, "mebin.erosion", "at least 0", self.erosion)
+        _require(self.erosion is None or self.erosion >= 0, "mebin.erosion", "at least 0 or null", self.erosion)
         _require(self.min_area >= 0, "mebin.min_area", "at least 0", self.min_area)
+        _require(0 < self.normal_quantile <= 1, "mebin.normal_quantile", "in (0, 1]", self.normal_quantile)
 
 
 @dataclass(frozen=True, slots=True)
