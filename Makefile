@@ -1,0 +1,93 @@
+# Everything that is done often. `make` alone lists it.
+#
+# The first target that needs Python builds .venv from requirements.lock (pinned versions and
+# hashes); later calls see the stamp files and start at once. A changed lock installs again.
+
+PYTHON ?= python3
+SHARED ?= ../shared
+ARGS ?=
+
+BIN := .venv/bin
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench bench-backbone bench-mtd environment adopt lock clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- the two commands -----------------------------------------------------------------------------
+
+demo: environment ## the main job on generated images; ends with the path of its report
+	$(BIN)/protoanomalyncd demo --out demo_run $(ARGS)
+
+# Small models on small images: more than two threads only wait for each other.
+test: export OMP_NUM_THREADS ?= 2
+test: environment ## all tests; `make test ARGS="-k mebin"` for some
+	$(RUN) -m pytest $(ARGS)
+
+# --- before a commit ------------------------------------------------------------------------------
+
+check: environment ## lint, format, types, and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(RUN) tools/check_repository.py
+
+format: environment ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# --- figures of the documentation (minutes to hours; they read $(SHARED)) -------------------------
+
+bench: bench-backbone bench-mtd ## every benchmark, one after the other
+
+bench-backbone: environment ## the embedded backbone beside others -> docs/backbone.md
+	$(RUN) -m benchmarks.backbone --data $(SHARED)/data --weights $(SHARED)/weights \
+		--maps $(SHARED)/maps --out docs/backbone.md $(ARGS)
+
+bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
+	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --maps $(SHARED)/maps --out docs/mtd.md $(ARGS)
+
+# --- the environment ------------------------------------------------------------------------------
+
+environment: .venv/.package ## .venv with everything pinned; no-op when nothing changed
+
+.venv/.requirements: requirements.lock
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "make: expected Python 3.11 or later, found no '$(PYTHON)'; install it, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: expected Python 3.11 or later, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# setuptools came with the lock: nothing is fetched to build the package.
+.venv/.package: .venv/.requirements pyproject.toml
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+adopt: ## take a .venv made by hand as it is (another build of torch: CONTRIBUTING.md)
+	@test -x $(RUN) || { echo "make: expected an environment in .venv, found none; make it first: $(PYTHON) -m venv .venv" >&2; exit 1; }
+	@$(RUN) -c 'import setuptools, torch, torchvision' || { \
+		echo "make: expected setuptools, torch and torchvision in .venv; install them first" >&2; exit 1; }
+	@touch .venv/.requirements
+	$(MAKE) --no-print-directory environment
+
+lock: ## write requirements.lock again; `make lock ARGS=--upgrade` takes the newest versions
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --disable-pip-version-check --quiet uv
+	build/lock/bin/uv pip compile pyproject.toml --extra dev --output-file requirements.lock \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet $(ARGS)
+	rm -rf build/lock
+
+clean: ## remove what the commands wrote; keeps .venv
+	rm -rf build dist demo_run demo_data .mypy_cache .ruff_cache
+	find src tests benchmarks pretraining tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## and .venv too
+	rm -rf .venv src/*.egg-info

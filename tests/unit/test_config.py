@@ -1,0 +1,182 @@
+"""config.py: a bad value is one line that names its field; what is written is read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+
+from protoanomalyncd.config import Config
+from protoanomalyncd.errors import ConfigurationError
+
+# Every setting stands in exactly one of the two: refused values, or why any value goes.
+BAD: dict[str, list[Any]] = {
+    "n_novel_classes": [1, 0, -1],
+    "seed": [-1, 2**31],
+    "maps.image_size": [31, 0],
+    "maps.memory_size": [0, -5],
+    "maps.batch_size": [0],
+    "mebin.mode": ["fast", "", None],
+    "mebin.resolution": [31],
+    "mebin.step": [0, 65],
+    "mebin.min_run": [0],
+    "mebin.erosion": [-1],
+    "mebin.min_area": [-1],
+    "crops.mode": ["other"],
+    "crops.margin": [0.0, -0.5, math.nan],
+    "crops.min_half_side": [0.0, 0.6, math.nan],
+    "crops.max_regions": [0],
+    "crops.size": [16],
+    "embedding.backbone": [""],
+    "embedding.input_size": [16],
+    "embedding.guidance.mode": ["strong"],
+    "embedding.guidance.beta": [0.0, -1.0, math.nan],
+    "embedding.guidance.object_factor": [1.0, -1.5, math.nan],
+    "embedding.guidance.share_of_blocks": [0.0, 1.1, math.nan],
+    "prototypes.temperature": [0.0, math.nan],
+    "prototypes.target_temperature": [0.0],
+    "prototypes.contrastive_temperature": [-1.0],
+    "prototypes.supcon_temperature": [0.0],
+    "prototypes.supervised_weight": [-0.1, 1.1, math.nan],
+    "prototypes.entropy_weight": [-0.1, math.nan],
+    "prototypes.separation_weight": [-0.1],
+    "training.epochs": [0],
+    "training.views": [1],
+    "training.batch_size": [1],
+    "training.learning_rate": [0.0, math.nan],
+    "training.labelled_per_class": [1],
+    "training.checkpoint_every": [0],
+    "outliers.false_rejection_rate": [-0.1, 1.0, math.nan],
+}
+ANY = {
+    "device": "torch says which devices there are",
+    "maps.source": "the registry says which sources there are",
+    "crops.max_half_side": "checked together with min_half_side",
+    "crops.merge_distance": "a negative distance merges nothing",
+    "embedding.guidance.background_factor": "checked together with object_factor",
+    "embedding.guidance.hide_class_key": "a switch",
+    "prototypes.projection_dim": "torch says what a layer may be",
+    "training.momentum": "torch's optimiser says it",
+    "training.weight_decay": "torch's optimiser says it",
+}
+
+
+def settings(part: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> default of every setting below `part`."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= settings(value, f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = value
+    return found
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """``a.b`` -> ``{"a": {"b": value}}``."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def shuffled(values: Any) -> Any:
+    """The same nested dictionary with its keys in the opposite order."""
+    if not isinstance(values, dict):
+        return values
+    return {key: shuffled(values[key]) for key in reversed(values)}
+
+
+def test_every_setting_is_checked_or_has_a_reason_not_to_be() -> None:
+    assert set(settings(Config())) == set(BAD) | set(ANY)
+    assert not set(BAD) & set(ANY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
+)
+def test_a_bad_value_is_one_line_that_names_the_setting(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_dict(nested(name, value))
+    message = str(caught.value)
+    assert "\n" not in message
+    shown = name.removeprefix("embedding.") if "guidance" in name else name
+    assert message.startswith(f"{shown}: expected ")
+    assert repr(value) in message
+
+
+def test_the_defaults_are_valid_and_round_trip() -> None:
+    assert Config.from_dict(Config().to_dict()) == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_novel_classes", 9),
+        ("seed", 2**31 - 1),
+        ("device", "cuda:1"),
+        ("maps.source", "folder"),
+        ("mebin.mode", "reference"),
+        ("crops.max_half_side", 0.4),
+        ("embedding.guidance.mode", "hard"),
+        ("embedding.guidance.hide_class_key", True),
+        ("prototypes.temperature", 0.2),
+        ("training.epochs", 1),
+        ("outliers.false_rejection_rate", 0.05),
+    ],
+)
+def test_round_trip_through_json(name: str, value: Any) -> None:
+    config = Config.from_dict(nested(name, value))
+    assert settings(config)[name] == value
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config != Config()
+
+
+def test_missing_settings_keep_their_defaults() -> None:
+    config = Config.from_dict({"training": {"epochs": 3}})
+    assert settings(config) == settings(Config()) | {"training.epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("speed", "seed"), ("maps.sauce", "source"), ("embedding.guidance.gamma", "beta")],
+)
+def test_an_unknown_setting_is_named_with_the_known_ones(name: str, known: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_dict(nested(name, 1))
+    message = str(caught.value)
+    assert f"unknown setting {name};" in message
+    assert known in message
+    assert "\n" not in message
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
+    values = nested("training.epochs", 7) | nested("maps.image_size", 128)
+    full = Config.from_dict(values).to_dict()
+    assert Config.from_dict(shuffled(full)).hash() == Config.from_dict(full).hash()
+
+
+def test_the_hash_tells_every_setting_apart() -> None:
+    hashes = {Config().hash()}
+    changed = {
+        "seed": 1,
+        "device": "cuda",
+        "maps.batch_size": 4,
+        "embedding.guidance.beta": 5.0,
+        "training.momentum": 0.8,
+    }
+    hashes |= {Config.from_dict(nested(name, value)).hash() for name, value in changed.items()}
+    assert len(hashes) == 1 + len(changed)
+
+
+def test_the_hash_is_16_hex_digits() -> None:
+    assert len(Config().hash()) == 16
+    int(Config().hash(), 16)
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1  # type: ignore[misc]

@@ -1,0 +1,218 @@
+"""tools/check_repository.py: each rule fires on a small made-up tree, and none on this repository.
+
+What a rule forbids is put together from pieces here, because the rules read this file too.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import check_repository as house
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+MODULE = "src/protoanomalyncd/maps.py"
+MEGABYTE = 1_000_000
+
+Tree = Callable[..., house.Repository]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Function that writes files (text, or a size in bytes) and returns their repository."""
+
+    def write(files: dict[str, str | int]) -> house.Repository:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, int):
+                with path.open("wb") as stream:
+                    stream.truncate(content)
+            else:
+                path.write_text(content, encoding="utf-8")
+        return house.Repository(tmp_path)
+
+    return write
+
+
+def lines(count: int) -> str:
+    return "x = 1\n" * count
+
+
+def function(count: int) -> str:
+    """A function of so many lines, its `def` included."""
+    return "def f():\n" + "    x = 1\n" * (count - 1)
+
+
+TABLE = "| data | NMI | ARI |\n|---|---|---|\n| a | .41 | 0.32 |\n| b | **.52** | 0.40 ± 0.01 |\n"
+
+# rule, file, content that it refuses, part of the message
+FIRES: list[tuple[Any, str, str | int, str]] = [
+    (house.lock_files, "uv.lock", "", "addresses"),
+    (house.lock_files, "web/package-lock.json", "", "addresses"),
+    (house.lock_files, "pylock.toml", "", "addresses"),
+    (house.file_sizes, "src/big.json", MEGABYTE + 1, "1.0 MB, expected at most 1 MB"),
+    (house.file_sizes, "docs/report.png", 1_600_000, "1.6 MB, expected at most 1.5 MB"),
+    (house.file_sizes, "docs/report.html", 1_200_000, "expected at most 1 MB"),
+    (house.weights_size, house.WEIGHTS + "a.safetensors", 17 * MEGABYTE, "17.0 MB together"),
+    (house.data_files, "tests/data/exp1_num_1.jpg", 10, "generate it"),
+    (house.data_files, "tests/unit/map.npy", 10, "generate it"),
+    (house.data_files, "src/mask.PNG", 10, "generate it"),
+    (house.registry_hosts, "Makefile", "a:\n\tb https://py" + "pi.org/simple\n", "registry"),
+    (house.registry_hosts, "README.md", "from Download.Py" + "Torch.org/whl\n", "registry"),
+    (house.registry_hosts, "requirements.lock", "--index" + "-url https://a.b\n", "pip's"),
+    (house.registry_hosts, "requirements.lock", "--find" + "-links wheels\n", "pip's"),
+    (house.unfinished, MODULE, "x = 1  # TO" + "DO: more\n", "open an issue"),
+    (house.unfinished, "docs/a.md", "FIX" + "ME\n", "open an issue"),
+    (house.machine_paths, MODULE, "p = '/wo" + "rk/shared'\n", "/wo" + "rk/"),
+    (house.machine_paths, "Makefile", "a:\n\tls /ro" + "ot/x\n", "/ro" + "ot/"),
+    (house.machine_paths, "docs/a.md", "`/ho" + "me/anna/data`\n", "/ho" + "me/anna"),
+    (house.workplace_words, "README.md", "Made by Clau" + "de.\n", "workplace"),
+    (house.workplace_words, "CHANGELOG.md", "In this ses" + "sion: more.\n", "workplace"),
+    (house.docs_figures, "docs/mtd.md", f"# MTD\n\n{TABLE}", "without the command"),
+    (house.docs_figures, "README.md", TABLE, "without the command"),
+    (house.docs_figures, "docs/a.md", f"```\nx = 1\n```\n\n{TABLE}", "without the command"),
+    (house.unsafe_loading, MODULE, "import pick" + "le\n", "run code"),
+    (house.unsafe_loading, "tests/a.py", "from job" + "lib import load\n", "run code"),
+    (house.unsafe_loading, "pretraining/a.py", "x = torch.lo" + "ad('a.pt')\n", "torch.load"),
+    (house.unsafe_loading, "benchmarks/a.py", "np.load(p, allow_pick" + "le=True)\n", "run code"),
+    (house.prints, MODULE, "print('x')\n", "print in the library"),
+    (house.bare_excepts, "tools/a.py", "try:\n    x = 1\nexcept:\n    pass\n", "name the"),
+    (house.module_lengths, MODULE, lines(401), "401 lines, expected at most 400"),
+    (house.function_lengths, MODULE, function(61), "f: 61 lines, expected at most 60"),
+    (house.function_lengths, MODULE, "class A:\n async " + function(61)[:-1], "f: 61 lines"),
+    (house.package_docstrings, "src/protoanomalyncd/maps/base.py", "x = 1\n", "missing"),
+    (house.package_docstrings, "src/protoanomalyncd/__init__.py", "x = 1\n", "no docstring"),
+]
+
+# rule, file, content that it lets pass
+SILENT: list[tuple[Any, str, str | int]] = [
+    (house.lock_files, "requirements.lock", "numpy==2.0.0\n"),
+    (house.file_sizes, "src/small.json", MEGABYTE),
+    (house.file_sizes, "docs/report.png", 1_400_000),
+    (house.file_sizes, house.WEIGHTS + "a.safetensors", 12 * MEGABYTE),
+    (house.weights_size, house.WEIGHTS + "a.safetensors", 16 * MEGABYTE),
+    (house.data_files, "docs/report.png", 10),
+    (house.data_files, "tests/golden/mebin.npz", 10),
+    (house.registry_hosts, "LICENSE", "http://www.apache.org/licenses/\n"),
+    (house.unfinished, MODULE, "method = todo_list  # hacksaw\n"),
+    (house.machine_paths, "Makefile", "SHARED ?= ../wo" + "rk/data\nb = $(HOME)/ro" + "ot/x\n"),
+    (house.machine_paths, "docs/a.md", "`/ho" + "me/<user>` and https://a.b/wo" + "rk/c\n"),
+    (house.workplace_words, MODULE, "session = onnxruntime.InferenceSession(path)\n"),
+    (house.docs_figures, "docs/mtd.md", f"```\nmake bench-mtd\n```\n\n{TABLE}"),
+    (house.docs_figures, "docs/parts.md", "| 1 | patch memory |\n|---|---|\n| 2 | folder |\n"),
+    (house.docs_figures, "src/a.md", TABLE),
+    (house.unsafe_loading, MODULE, "import json\nnp.load(p, allow_pick" + "le=False)\n"),
+    (house.prints, "benchmarks/a.py", "print('x')\n"),
+    (house.prints, MODULE, "console.print('x')\n"),
+    (house.bare_excepts, MODULE, "try:\n    x = 1\nexcept OSError:\n    pass\n"),
+    (house.module_lengths, MODULE, lines(400)),
+    (house.module_lengths, "tests/a.py", lines(900)),
+    (house.function_lengths, MODULE, function(60)),
+    (house.package_docstrings, "src/protoanomalyncd/__init__.py", '"""What it is."""\n'),
+]
+
+
+def case(value: Any) -> str:
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize(("rule", "file", "content", "message"), FIRES, ids=case)
+def test_the_rule_fires(tree: Tree, rule: Any, file: str, content: str | int, message: str) -> None:
+    problems = [str(problem) for problem in rule(tree({file: content}))]
+    assert len(problems) == 1
+    assert problems[0].startswith((f"{file}:", file.rpartition("/")[0]))
+    assert message in problems[0]
+    assert "\n" not in problems[0]
+
+
+@pytest.mark.parametrize(("rule", "file", "content"), SILENT, ids=case)
+def test_the_rule_lets_pass(tree: Tree, rule: Any, file: str, content: str | int) -> None:
+    assert list(rule(tree({file: content}))) == []
+
+
+def test_required_files_are_named_one_by_one(tree: Tree) -> None:
+    present = tree(dict.fromkeys(house.REQUIRED[1:], ""))
+    assert [str(problem) for problem in house.required_files(present)] == [
+        f"{house.REQUIRED[0]}: missing"
+    ]
+
+
+def test_weights_count_together(tree: Tree) -> None:
+    files: dict[str, str | int] = {house.WEIGHTS + name: 9 * MEGABYTE for name in "ab"}
+    assert len(list(house.weights_size(tree(files)))) == 1
+
+
+def test_every_rule_has_a_tree_on_which_it_fires() -> None:
+    fired = {rule for rule, *_ in FIRES} | {house.required_files}
+    assert fired == set(house.RULES)
+
+
+def test_a_problem_names_file_and_line(tree: Tree) -> None:
+    (problem,) = house.unfinished(tree({"a.txt": "one\ntwo HA" + "CK\n"}))
+    assert str(problem).startswith("a.txt:2: ")
+
+
+def test_binary_files_and_broken_python_are_left_alone(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\xff\xfe\x00/ro" + b"ot/")
+    repository = tree({"src/a.py": "def broken(:\n"})
+    assert list(house.machine_paths(repository)) == []
+    assert list(house.prints(repository)) == []
+
+
+def test_what_git_ignores_is_not_read(tree: Tree, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    repository = tree({".gitignore": "build/\n", "build/uv.lock": "", "kept.txt": ""})
+    assert repository.files == (".gitignore", "kept.txt")
+
+
+def test_the_command_lists_findings_and_fails(
+    tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree({"uv.lock": ""})
+    assert house.main(tmp_path) == 1
+    assert "uv.lock: a lock that records" in capsys.readouterr().out
+
+
+def test_the_command_is_content_with_an_empty_house(tree: Tree, tmp_path: Path) -> None:
+    tree(dict.fromkeys(house.REQUIRED, ""))
+    assert house.main(tmp_path) == 0
+
+
+@pytest.mark.parametrize("rule", house.RULES, ids=case)
+def test_this_repository_keeps_the_rule(rule: Any, repository: Path) -> None:
+    assert [str(problem) for problem in rule(house.Repository(repository))] == []
+
+
+def locked(repository: Path) -> dict[str, str]:
+    """Package -> version in requirements.lock."""
+    text = (repository / "requirements.lock").read_text()
+    return dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+) \\$", text))
+
+
+def test_the_lock_holds_what_the_package_and_its_build_ask_for(repository: Path) -> None:
+    settings = tomllib.loads((repository / "pyproject.toml").read_text())
+    project = settings["project"]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["dev"],
+        *settings["build-system"]["requires"],
+    ]
+    pinned = locked(repository)
+    for requirement in map(Requirement, wanted):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), (
+            f"{requirement}, locked {version}: make lock"
+        )
+
+
+def test_every_line_of_the_lock_is_a_pin_a_hash_or_a_comment(repository: Path) -> None:
+    allowed = re.compile(r"[a-z0-9-]+==\S+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?|#.*|")
+    for line in (repository / "requirements.lock").read_text().split("\n"):
+        assert allowed.fullmatch(line), line
