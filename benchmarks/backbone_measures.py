@@ -1,0 +1,213 @@
+"""The measures of the backbone table, self-contained.
+
+Patch memory and map-weighted pooling follow METHOD section 4; the F1 is the micro-F1
+after Hungarian matching, which equals clustering accuracy.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
+from torch import Tensor, nn
+
+from .backbone_networks import Network
+
+TYPES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
+MEMORY = 12_000
+SEEDS = (0, 1, 2)
+Labels = NDArray[np.int64]
+
+
+def read_image(path: Path, size: int) -> NDArray[np.uint8]:
+    """RGB image resized to a square, (size, size, 3)."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"expected an image at {path}")
+    mode = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_LINEAR
+    resized = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (size, size), interpolation=mode)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def read_mask(path: Path, size: int) -> NDArray[np.float32]:
+    """Mask resized by area to a square, (size, size) in [0, 1]."""
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise FileNotFoundError(f"expected a mask at {path}")
+    small = cv2.resize((mask > 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32)
+
+
+def to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
+    """Images -> float (B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def mtd_paths(data: Path) -> tuple[list[Path], list[Path], Labels]:
+    """Training normals, test images (free first, then defects) and their types (0 = free)."""
+    folder = data / "mtd"
+    names = {Path(n).name for n in (folder / "mtd_train_filenames.txt").read_text().split()}
+    free = sorted((folder / "MT_Free" / "Imgs").glob("*.jpg"))
+    train = [p for p in free if p.name in names]
+    test = [p for p in free if p.name not in names]
+    types = [0] * len(test)
+    for number, name in enumerate(TYPES, start=1):
+        found = sorted((folder / f"MT_{name}" / "Imgs").glob("*.jpg"))
+        test += found
+        types += [number] * len(found)
+    return train, test, np.array(types, dtype=np.int64)
+
+
+def patch_grid(maps: list[Tensor]) -> Tensor:
+    """Maps -> (B, P, D) on the finest grid, coarser ones bilinear, each 3x3-averaged."""
+    size = maps[0].shape[-2:]
+    smooth = [F.avg_pool2d(m.float(), 3, 1, 1, count_include_pad=False) for m in maps]
+    full = [smooth[0], *(F.interpolate(m, size, mode="bilinear", align_corners=False) for m in smooth[1:])]
+    return torch.cat(full, dim=1).flatten(2).transpose(1, 2)
+
+
+@torch.inference_mode()
+def patch_memory(network: Network, train: list[NDArray[np.uint8]], seeds: tuple[int, ...] = SEEDS) -> list[Tensor]:
+    """Random memories (MEMORY, D) of normal patches, one a seed."""
+    each = -(-MEMORY // len(train))
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    chosen: list[list[Tensor]] = [[] for _ in seeds]
+    for start in range(0, len(train), 8):
+        for patches in patch_grid(network.maps(to_tensor(train[start : start + 8]))):
+            for picked, generator in zip(chosen, generators, strict=True):
+                picked.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+    out = []
+    for picked, generator in zip(chosen, generators, strict=True):
+        rows = torch.cat(picked)
+        out.append(rows[torch.randperm(len(rows), generator=generator)[:MEMORY]])
+    return out
+
+
+@torch.inference_mode()
+def anomaly_maps(network: Network, memories: list[Tensor], test: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Distance to the nearest remembered patch: (seeds, images, h, w)."""
+    norms = [m.square().sum(1) for m in memories]
+    maps = []
+    for image in test:
+        features = network.maps(to_tensor([image]))
+        patches = patch_grid(features)[0]
+        own = patches.square().sum(1)
+        side = features[0].shape[-2:]
+        nearest = []
+        for memory, norm in zip(memories, norms, strict=True):
+            squared = torch.addmm(norm.unsqueeze(0), patches, memory.T, alpha=-2).amin(1) + own
+            nearest.append(squared.clamp_min(0).sqrt().view(side))
+        maps.append(torch.stack(nearest))
+    return torch.stack(maps, dim=1).numpy().astype(np.float32)
+
+
+def detection(maps: NDArray[np.float32], types: Labels) -> dict[str, float]:
+    """Image AUROC of the maximum of each map, whole and by type."""
+    scores = maps.reshape(len(maps), -1).max(1)
+    out = {"auroc": float(roc_auc_score(types > 0, scores))}
+    for number, name in enumerate(TYPES, start=1):
+        keep = (types == 0) | (types == number)
+        out[name.lower()] = float(roc_auc_score(types[keep] > 0, scores[keep]))
+    return out
+
+
+def clustering_scores(truth: Labels, found: Labels) -> dict[str, float]:
+    """NMI, ARI and the accuracy after Hungarian matching."""
+    k = int(max(truth.max(), found.max())) + 1
+    table = np.zeros((k, k), dtype=np.int64)
+    np.add.at(table, (found, truth), 1)
+    rows, columns = linear_sum_assignment(-table)
+    return {
+        "nmi": float(normalized_mutual_info_score(truth, found)),
+        "ari": float(adjusted_rand_score(truth, found)),
+        "f1": float(table[rows, columns].sum() / len(truth)),
+    }
+
+
+@torch.inference_mode()
+def map_weighted(network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Map-weighted means of the features: ``together`` and ``each`` layer normalised.
+
+    Weights are the softmax of the 3x3-averaged map over half the deviation of all maps.
+    """
+    smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
+    logits = smooth / (0.5 * smooth.std())
+    pooled: list[list[Tensor]] = []
+    for start in range(0, len(test), 8):
+        features = network.maps(to_tensor(test[start : start + 8]))
+        part = []
+        for layer in features:
+            weights = F.adaptive_avg_pool2d(logits[start : start + 8], layer.shape[-2:])
+            flat = weights.flatten(1).softmax(1)
+            part.append((layer.float().flatten(2) * flat.unsqueeze(1)).sum(2))
+        pooled.append(part)
+    layers = [torch.cat([p[i] for p in pooled]) for i in range(len(pooled[0]))]
+    each = torch.cat([F.normalize(x, dim=1) for x in layers], dim=1)
+    together = torch.cat(layers, dim=1)
+    return {
+        "together": F.normalize(together, dim=1).numpy(),
+        "each": F.normalize(each, dim=1).numpy(),
+    }
+
+
+def ward(features: NDArray[np.float32], types: Labels, k: int = 6) -> dict[str, float]:
+    """Agglomerative clustering (Ward) into ``k`` and its scores."""
+    found = AgglomerativeClustering(k).fit_predict(features)
+    return clustering_scores(types, np.asarray(found, dtype=np.int64))
+
+
+@torch.inference_mode()
+def region_descriptors(network: Network, images: list[NDArray[np.uint8]], masks: list[NDArray[np.float32]]) -> Tensor:
+    """L2-normalised region descriptors (N, D)."""
+    parts = []
+    for start in range(0, len(images), 16):
+        mask = torch.from_numpy(np.stack(masks[start : start + 16]))
+        parts.append(network.region(to_tensor(images[start : start + 16]), mask).float())
+    return F.normalize(torch.cat(parts), dim=1)
+
+
+def nearest_neighbours(train: Tensor, labels: Labels, test: Tensor, truth: Labels, k: int) -> float:
+    """Accuracy of the majority of the ``k`` most similar (cosine); ties to the nearer."""
+    return _majority(test @ train.T, labels, truth, k)
+
+
+def leave_one_out(features: Tensor, truth: Labels, k: int) -> float:
+    """As :func:`nearest_neighbours`, each against all others."""
+    similarity = features @ features.T
+    similarity.fill_diagonal_(-2)
+    return _majority(similarity, truth, truth, k)
+
+
+def _majority(similarity: Tensor, labels: Labels, truth: Labels, k: int) -> float:
+    values, index = similarity.topk(k, dim=1)
+    votes = F.one_hot(torch.from_numpy(labels)[index]).double()
+    score = votes.sum(1) + 1e-6 * (votes * values.double().unsqueeze(-1)).sum(1)
+    return float((score.argmax(1) == torch.from_numpy(truth)).double().mean())
+
+
+@torch.inference_mode()
+def forward_times(networks: dict[str, nn.Module], size: int, batch: int, repeats: int = 15) -> dict[str, dict[str, float]]:
+    """Median ms an image of a whole forward pass by network and dtype, runs interleaved."""
+    times: dict[str, dict[str, list[float]]] = {n: {"float32": [], "bfloat16": []} for n in networks}
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.randn(batch, 3, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        for module in networks.values():
+            module.to(dtype)
+        for turn in range(repeats + 2):
+            for name, module in networks.items():
+                start = time.perf_counter()
+                module(x)
+                if turn >= 2:
+                    times[name][str(dtype).removeprefix("torch.")].append(time.perf_counter() - start)
+        for module in networks.values():
+            module.to(torch.float32)
+    return {n: {d: statistics.median(v) / batch * 1e3 for d, v in by.items()} for n, by in times.items()}

@@ -1,0 +1,1 @@
+"""Training of the embedded backbone from random initialisation (see README.md)."""

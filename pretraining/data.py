@@ -1,0 +1,125 @@
+"""Images for training: preloaded uint8 arrays and random crops from them.
+
+Training images only: photographs, the training split of NEU-Seg, the 761 training
+normals of MTD, and generated textures.  No label, no test image is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .textures import Image, Mask, add_defect, texture
+
+HELD_OUT = 20
+"""Every 20th image of a source is kept for validation."""
+
+SHARES = {"natural": 0.32, "neu_seg": 0.26, "mtd": 0.22, "textures": 0.20}
+
+
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"expected an image at {path}")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def load_sources(root: Path, n_textures: int = 800, seed: int = 0) -> dict[str, list[Image]]:
+    """All training images by source, whole in memory."""
+    rng = np.random.default_rng(seed)
+    names = (root / "mtd" / "mtd_train_filenames.txt").read_text().split()
+    mtd = []
+    for name in names:
+        image = _read(root / "mtd" / "MT_Free" / "Imgs" / Path(name).name)
+        mtd.append(np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), dtype=np.uint8))
+    return {
+        "natural": [_read(p) for p in sorted((root / "natural").iterdir()) if p.suffix.lower() in {".jpg", ".jpeg"}],
+        "neu_seg": [_read(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())],
+        "mtd": mtd,
+        "textures": [texture(rng) for _ in range(n_textures)],
+    }
+
+
+@dataclass
+class CropSampler:
+    """Random crops of the sources.
+
+    Attributes:
+        sources: images by source.
+        held_out: draw from the validation images instead of the training images.
+        defects: share of crops with a generated defect.
+    """
+
+    sources: dict[str, list[Image]]
+    held_out: bool = False
+    defects: float = 0.35
+
+    def __post_init__(self) -> None:
+        self._pools: dict[str, list[Image]] = {}
+        for name, images in self.sources.items():
+            kept = [im for i, im in enumerate(images) if (i % HELD_OUT == 0) == self.held_out]
+            self._pools[name] = kept
+
+    def _crop(self, rng: np.random.Generator, image: Image, size: int) -> Image:
+        """One crop of 0.5 to 2 times magnification about 1, random aspect, dihedral turn."""
+        height, width = image.shape[:2]
+        scale = np.exp(rng.uniform(np.log(0.55), np.log(2.0)))
+        aspect = np.exp(rng.uniform(-0.35, 0.35))
+        h = int(np.clip(size / scale * aspect, 24, height))
+        w = int(np.clip(size / scale / aspect, 24, width))
+        y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+        mode = cv2.INTER_AREA if h > size else cv2.INTER_LINEAR
+        crop = cv2.resize(image[y : y + h, x : x + w], (size, size), interpolation=mode)
+        turn = int(rng.integers(8))
+        crop = np.rot90(crop, turn % 4)
+        return np.ascontiguousarray(crop[:, ::-1] if turn >= 4 else crop)
+
+    def _light(self, rng: np.random.Generator, crop: Image) -> Image:
+        """Brightness, contrast, sometimes grey."""
+        if rng.random() < 0.25:
+            crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        if rng.random() < 0.5:
+            gain, shift = float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 15))
+            table = np.clip((np.arange(256) - 128) * gain + 128 + shift, 0, 255).astype(np.uint8)
+            crop = table[crop]
+        return crop
+
+    def one(self, rng: np.random.Generator, size: int) -> tuple[Image, Mask]:
+        """A crop (size, size, 3) and its defect mask (size, size), zero without a defect."""
+        names = list(self._pools)
+        weights = np.array([SHARES[n] for n in names])
+        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        pool = self._pools[name]
+        crop = self._crop(rng, pool[int(rng.integers(len(pool)))], size)
+        mask = np.zeros((size, size), np.float32)
+        if rng.random() < self.defects:
+            other = self._crop(rng, pool[int(rng.integers(len(pool)))], size)
+            crop, mask = add_defect(rng, crop, other)
+        return self._light(rng, crop), mask
+
+    def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Image, Mask]:
+        """(count, size, size, 3) uint8 and (count, size, size) float32."""
+        pairs = [self.one(rng, size) for _ in range(count)]
+        return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+
+
+def neu_single_type(root: Path, split: str) -> tuple[list[Image], list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """NEU-Seg images with one defect type only: images, masks (values 1..3), types.
+
+    For evaluation; the training losses never see the labels.
+    """
+    images, masks, types = [], [], []
+    for path in sorted((root / "neu_seg" / "annotations" / split).glob("*.png")):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise FileNotFoundError(f"expected a mask at {path}")
+        found = np.unique(mask[mask > 0])
+        if len(found) == 1:
+            images.append(_read(root / "neu_seg" / "images" / split / f"{path.stem}.jpg"))
+            masks.append(np.asarray(mask, dtype=np.uint8))
+            types.append(int(found[0]))
+    return images, masks, np.array(types, dtype=np.int64)

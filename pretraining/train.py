@@ -1,0 +1,243 @@
+"""Train the embedded backbone: ``python -m pretraining.train --data D --teachers T --out RUN``.
+
+Resumes from RUN when it holds a checkpoint.  The schedule is a share of the training
+time, so a busy machine shortens the run in steps, not in minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .data import CropSampler, load_sources
+from .student import Student, guidance, losses
+from .teachers import MEAN, STD, Teachers, TargetSpace
+from .textures import region_bank
+
+PHASES = ((0.55, 128, 32), (0.85, 192, 16), (1.01, 256, 8))
+"""(until this share of the time, crop size in pixels, batch size)."""
+
+
+def schedule(share: float, peak: float) -> float:
+    """Warm-up over 2 %, constant to 45 %, cosine to 1 % of the peak."""
+    if share < 0.02:
+        return peak * max(share / 0.02, 0.02)
+    if share < 0.45:
+        return peak
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (share - 0.45) / 0.55))))
+
+
+def normalise(images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """uint8 (B, H, W, 3) -> images in [0, 1] and ImageNet-normalised, both (B, 3, H, W)."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return x, ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class Replay:
+    """Crops with their targets, each used about ``reuse`` times."""
+
+    def __init__(self, sampler: CropSampler, teachers: Teachers, space: TargetSpace, capacity: int) -> None:
+        self.sampler, self.teachers, self.space, self.capacity = sampler, teachers, space, capacity
+        self.items: list[tuple[np.ndarray, Tensor, dict[str, Tensor]]] = []
+        self.cursor = 0
+
+    def add(self, rng: np.random.Generator, count: int, size: int) -> None:
+        """Sample crops, run the teachers, overwrite the oldest items."""
+        images, masks = self.sampler.batch(rng, count, size)
+        targets = self.space.reduce(self.teachers(normalise(images)[0]))
+        grid = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
+        for i in range(count):
+            item = (images[i], grid[i], {k: v[i].clone() for k, v in targets.items()})
+            if len(self.items) < self.capacity:
+                self.items.append(item)
+            else:
+                self.items[self.cursor % self.capacity] = item
+            self.cursor += 1
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Random items as a batch: normalised images, defect grids, targets."""
+        picked = [self.items[int(i)] for i in rng.choice(len(self.items), count, replace=False)]
+        x = normalise(np.stack([p[0] for p in picked]))[1]
+        targets = {k: torch.stack([p[2][k] for p in picked]) for k in picked[0][2]}
+        return x, torch.stack([p[1] for p in picked]), targets
+
+
+class Trainer:
+    """State of one training run in a folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.out: Path = args.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.student = Student().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decay = [p for p in self.student.parameters() if p.requires_grad and p.ndim > 1]
+        rest = [p for p in self.student.parameters() if p.requires_grad and p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}],
+            lr=args.lr,
+            betas=(0.9, 0.98),
+        )
+        self.step, self.elapsed, self.seen = 0, 0.0, 0
+        if (self.out / "state.json").exists():
+            self._resume()
+        else:
+            self.ema = {k: v.clone() for k, v in self.student.state_dict().items()}
+        self.rng = np.random.default_rng(args.seed + self.step)
+
+    def _resume(self) -> None:
+        state = json.loads((self.out / "state.json").read_text())
+        self.step, self.elapsed, self.seen = state["step"], state["elapsed"], state["seen"]
+        tensors = load_file(str(self.out / "state.safetensors"))
+        model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        self.student.load_state_dict(model)
+        self.ema = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+        for i, p in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
+            if f"opt.{i}.exp_avg" in tensors:
+                self.optimiser.state[p] = {
+                    key: tensors[f"opt.{i}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+
+    def save(self) -> None:
+        """Write the checkpoint; a killed run leaves the previous one whole."""
+        tensors = {f"model.{k}": v for k, v in self.student.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
+        for i, p in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
+            for key, value in self.optimiser.state.get(p, {}).items():
+                tensors[f"opt.{i}.{key}"] = value
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(self.out / "new.safetensors"))
+        os.replace(self.out / "new.safetensors", self.out / "state.safetensors")
+        state = {"step": self.step, "elapsed": self.elapsed, "seen": self.seen}
+        (self.out / "new.json").write_text(json.dumps(state))
+        os.replace(self.out / "new.json", self.out / "state.json")
+
+    def update(self, x: Tensor, targets: dict[str, Tensor], bias: Tensor, lr: float) -> tuple[float, dict[str, float]]:
+        """One optimiser step and the moving average of the weights."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, cosines = losses(self.student, x, targets, bias)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
+        self.optimiser.step()
+        self.step += 1
+        self.seen += len(x)
+        keep = min(0.998, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for k, v in self.student.state_dict().items():
+                if v.is_floating_point():
+                    self.ema[k].lerp_(v, 1 - keep)
+        return float(loss.detach()), cosines
+
+    def log(self, record: dict[str, object]) -> None:
+        """Append a line to the curves."""
+        with (self.out / "curves.jsonl").open("a") as f:
+            f.write(json.dumps(record) + "\n")
+
+
+@torch.no_grad()
+def validate(trainer: Trainer, student: Student, held: tuple[Tensor, dict[str, Tensor], Tensor]) -> dict[str, float]:
+    """Cosines of the averaged weights on held-out crops."""
+    student.load_state_dict(trainer.ema)
+    student.eval()
+    parts = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for i in range(0, len(held[0]), 32):
+            part = {k: v[i : i + 32] for k, v in held[1].items()}
+            parts.append(losses(student, held[0][i : i + 32], part, held[2][i : i + 32])[1])
+    return {k: round(float(np.mean([p[k] for p in parts])), 4) for k in parts[0]}
+
+
+def prepare(args: argparse.Namespace) -> tuple[Replay, tuple[Tensor, dict[str, Tensor], Tensor], Tensor]:
+    """Sources, teachers, target space, validation crops and guidance regions."""
+    sources = load_sources(args.data)
+    teachers = Teachers(args.teachers)
+    path = args.out / "targets.safetensors"
+    train = CropSampler(sources)
+    if not path.exists():
+        rng = np.random.default_rng(args.seed)
+        space = TargetSpace.fit([teachers(normalise(train.batch(rng, 32, 128)[0])[0]) for _ in range(16)])
+        space.save(path)
+    space = TargetSpace.load(path)
+    rng = np.random.default_rng(12345)
+    bank = torch.from_numpy(region_bank(rng, 3000, 64))
+    images, masks = CropSampler(sources, held_out=True).batch(rng, 192, 128)
+    raw, x = normalise(images)
+    parts = [space.reduce(teachers(raw[i : i + 32])) for i in range(0, len(raw), 32)]
+    targets = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
+    grids = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
+    bias = guidance(rng, F.adaptive_avg_pool2d(bank, 8), grids, 3)
+    return Replay(train, teachers, space, args.memory), (x, targets, bias), bank
+
+
+def train(args: argparse.Namespace) -> None:
+    """The loop."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    trainer = Trainer(args)
+    replay, held, bank = prepare(args)
+    checker = Student()
+    size, budget = 0, args.minutes * 60
+    clock = saved = checked = time.monotonic()
+    grid_bank = bank
+    while trainer.elapsed < budget:
+        share = trainer.elapsed / budget
+        _, wanted, batch = next(p for p in PHASES if share < p[0])
+        if wanted != size:
+            size, replay.items = wanted, []
+            grid_bank = F.adaptive_avg_pool2d(bank, size // 16)
+            while len(replay.items) < 6 * batch:
+                replay.add(trainer.rng, batch, size)
+        if trainer.step % args.reuse == 0:
+            replay.add(trainer.rng, batch, size)
+        x, grids, targets = replay.draw(trainer.rng, batch)
+        bias = guidance(trainer.rng, grid_bank, grids, 3)
+        trainer.student.train()
+        loss, cosines = trainer.update(x, targets, bias, schedule(share, args.lr))
+        now = time.monotonic()
+        trainer.elapsed += now - clock
+        clock = now
+        if trainer.step % 50 == 0:
+            record = {k: round(v, 3) for k, v in cosines.items()}
+            head = {"step": trainer.step, "seen": trainer.seen, "minutes": round(trainer.elapsed / 60, 2)}
+            trainer.log({**head, "size": size, "loss": round(loss, 4), **record})
+        if now - checked > 240:
+            trainer.log({"step": trainer.step, "minutes": round(trainer.elapsed / 60, 2), "held_out": validate(trainer, checker, held)})
+            checked = time.monotonic()
+        if now - saved > 150:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+    trainer.log({"step": trainer.step, "minutes": round(trainer.elapsed / 60, 2), "held_out": validate(trainer, checker, held)})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--reuse", type=int, default=3, help="optimiser steps for each fresh batch")
+    parser.add_argument("--memory", type=int, default=2048, help="crops kept with their targets")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
