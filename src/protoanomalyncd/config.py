@@ -66,6 +66,8 @@ class MEBinConfig:
             mode's own: 256 in ``reference``, relative to the map in ``default``.
         step: distance of two thresholds [1/255 of the range].
         min_run: thresholds in a row with the same count that make it stable.
+        run_position: where in the stable run the threshold is taken, 0 = its highest, 1 = its lowest
+            threshold; ``default`` mode only, ``reference`` takes the lowest.
         erosion: side of the erosion kernel [px at `resolution`]; 0 = none; None = the mode's own: 6
             in ``reference``, none in ``default``.
         min_area: smaller components do not count and leave the mask; ``default`` mode only
@@ -78,6 +80,7 @@ class MEBinConfig:
     resolution: int | None = None
     step: int = 4
     min_run: int = 4
+    run_position: float = 1.0
     erosion: int | None = None
     min_area: float = 1.0
     normal_quantile: float = 0.9
@@ -92,6 +95,7 @@ class MEBinConfig:
         )
         _require(1 <= self.step <= 64, "mebin.step", "1 to 64", self.step)
         _require(self.min_run >= 1, "mebin.min_run", "at least 1", self.min_run)
+        _require(0 <= self.run_position <= 1, "mebin.run_position", "in [0, 1]", self.run_position)
         _require(self.erosion is None or self.erosion >= 0, "mebin.erosion", "at least 0 or null", self.erosion)
         _require(self.min_area >= 0, "mebin.min_area", "at least 0", self.min_area)
         _require(0 < self.normal_quantile <= 1, "mebin.normal_quantile", "in (0, 1]", self.normal_quantile)
@@ -109,6 +113,8 @@ class CropConfig:
         max_half_side: largest half side, as a share of the image's longer side.
         merge_distance: crops nearer than this share of the image's longer side become one.
         max_regions: most regions kept in an image, the most anomalous first.
+        overhang: where a crop is longer than the image's shorter side: ``squash`` the rectangle
+            that fits to a square, or fill the square up by ``reflect``; ``default`` mode only.
         size: side of the stored crop [px].
     """
 
@@ -118,6 +124,7 @@ class CropConfig:
     max_half_side: float = 0.5
     merge_distance: float = 0.01
     max_regions: int = 8
+    overhang: Literal["squash", "reflect"] = "squash"
     size: int = 256
 
     def __post_init__(self) -> None:
@@ -130,6 +137,7 @@ class CropConfig:
             self.min_half_side,
         )
         _require(self.max_regions >= 1, "crops.max_regions", "at least 1", self.max_regions)
+        _require(self.overhang in ("squash", "reflect"), "crops.overhang", "squash or reflect", self.overhang)
         _require(self.size >= 32, "crops.size", "at least 32", self.size)
 
 
@@ -260,10 +268,12 @@ class OutlierConfig:
     """When a region is too strange to name.
 
     Args:
+        score: registered name of an `OutlierScore`.
         false_rejection_rate: share of the fitted regions that may be rejected, in [0, 1);
             0 = reject nothing.
     """
 
+    score: str = "cosine"
     false_rejection_rate: float = 0.0
 
     def __post_init__(self) -> None:

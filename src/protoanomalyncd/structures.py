@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from protoanomalyncd.discovery.evidence import Evidence
 
 __all__ = [
     "OUTLIER",
@@ -171,6 +174,7 @@ class Discovery:
         regions: one result a region, sorted by (image, index).
         skipped: inputs left out, and why.
         normal_class: id of the class reserved for normal images, None where there is none.
+        evidence: loaders of the images and maps behind the results, for `report`.
     """
 
     class_names: tuple[str, ...]
@@ -178,6 +182,7 @@ class Discovery:
     regions: tuple[RegionResult, ...]
     skipped: tuple[Skipped, ...] = ()
     normal_class: int | None = 0
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     def class_name(self, class_id: int) -> str:
         """Name of a class id; -1 is "outlier"."""
@@ -186,3 +191,14 @@ class Discovery:
     def regions_of(self, image: str) -> Sequence[RegionResult]:
         """The regions of one image, in order."""
         return [r for r in self.regions if r.region.image == image]
+
+    def report(self, path: str | Path, title: str = "Defect classes") -> Path:
+        """Write a self-contained HTML page of what was found.
+
+        Raises:
+            NotFittedError: the discovery was read from tables, without the images behind it.
+            OutputError: the page cannot be written.
+        """
+        from protoanomalyncd.reports.compose import compose_report
+
+        return compose_report(self, Path(path), title)

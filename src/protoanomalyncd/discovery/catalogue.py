@@ -1,0 +1,97 @@
+"""The catalogue: what people call the classes, and which of them they hold to be one.
+
+A name or a merger changes how results are told, never the model itself; it is saved with the model
+and can be taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.structures import OUTLIER, Discovery
+
+__all__ = ["Catalogue"]
+
+
+class Catalogue:
+    """Names and mergers of classes.
+
+    Args:
+        names: first name of class k at position k.
+        normal_class: class reserved for normal images, None where there is none.
+    """
+
+    def __init__(self, names: Sequence[str], normal_class: int | None = 0) -> None:
+        self._names = list(names)
+        self._target = list(range(len(names)))
+        self.normal_class = normal_class
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each class; a merged class goes by the name of what it was merged into."""
+        return tuple(self._names[self._target[k]] for k in range(len(self)))
+
+    def rename(self, class_id: int, name: str) -> None:
+        """Call a class by another name.
+
+        Raises:
+            ConfigurationError: there is no such class, or the name is empty or taken.
+        """
+        target = self._target[self._checked(class_id)]
+        if not name.strip():
+            raise ConfigurationError("class name: expected some text, got none")
+        taken = {self._names[k] for k in set(self._target)} - {self._names[target]}
+        if name in taken or name == "outlier":
+            raise ConfigurationError(f"class name: expected a new one, but {name!r} is taken; merge the classes instead")
+        self._names[target] = name
+
+    def merge(self, class_ids: Sequence[int]) -> int:
+        """Hold several classes to be one; it keeps the id and the name of the first.
+
+        Returns:
+            The id of the merged class.
+
+        Raises:
+            ConfigurationError: fewer than two classes, or one that does not exist.
+        """
+        if len(set(class_ids)) < 2:
+            raise ConfigurationError(f"merge: expected at least two different classes, got {list(class_ids)}")
+        targets = [self._target[self._checked(k)] for k in class_ids]
+        first = targets[0]
+        self._target = [first if t in targets else t for t in self._target]
+        if self.normal_class is not None:
+            self.normal_class = self._target[self.normal_class]
+        return first
+
+    def apply(self, raw: Discovery) -> Discovery:
+        """A discovery with the model's own ids -> the same in the catalogue's classes."""
+        images = tuple(dataclasses.replace(i, class_id=self._id(i.class_id)) for i in raw.images)
+        regions = tuple(dataclasses.replace(r, class_id=self._id(r.class_id)) for r in raw.regions)
+        return dataclasses.replace(
+            raw, class_names=self.names, images=images, regions=regions, normal_class=self.normal_class
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"names": self._names, "target": self._target, "normal_class": self.normal_class}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Catalogue:
+        """Inverse of `to_dict`."""
+        catalogue = cls(values["names"], values["normal_class"])
+        catalogue._target = list(values["target"])
+        return catalogue
+
+    def _id(self, class_id: int) -> int:
+        return OUTLIER if class_id == OUTLIER else self._target[class_id]
+
+    def _checked(self, class_id: int) -> int:
+        if not 0 <= class_id < len(self):
+            raise ConfigurationError(f"class: expected 0 to {len(self) - 1}, got {class_id}")
+        return class_id

@@ -1,0 +1,100 @@
+"""From embeddings to the records that people read: a `Discovery`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from protoanomalyncd.discovery.classifier import ImageScores, RegionClassifier, RegionScores
+from protoanomalyncd.discovery.layout2d import flat_positions
+from protoanomalyncd.structures import OUTLIER, Discovery, ImageResult, Region, RegionResult, Sample, Skipped
+
+if TYPE_CHECKING:
+    from protoanomalyncd.discovery.evidence import Evidence
+
+__all__ = ["gather"]
+
+
+class _Cropped(Protocol):
+    @property
+    def sample(self) -> Sample: ...
+    @property
+    def regions(self) -> tuple[Region, ...]: ...
+    @property
+    def descriptors(self) -> tuple[Mapping[str, float], ...]: ...
+    @property
+    def anomaly_score(self) -> float: ...
+
+
+def gather(
+    classifier: RegionClassifier,
+    class_names: tuple[str, ...],
+    found: Sequence[_Cropped],
+    embeddings: Tensor,
+    skipped: Sequence[Skipped],
+    evidence: Evidence | None,
+    seed: int,
+) -> Discovery:
+    """Classify regions, merge them into images, and sort everything by name.
+
+    Args:
+        classifier: fitted.
+        class_names: of the novel classes.
+        found: images with their regions.
+        embeddings: of all regions, in the order of `found` (R, C).
+        skipped: what was left out.
+        evidence: loaders behind the results.
+        seed: of the flat map.
+    """
+    if not found:
+        return Discovery(class_names, (), (), tuple(skipped), evidence=evidence)
+    image_index = torch.tensor([i for i, image in enumerate(found) for _ in image.regions])
+    areas = torch.tensor(
+        [0.0 if r.whole_image else r.area for image in found for r in image.regions], dtype=torch.float64
+    )
+    regions = classifier.classify(embeddings)
+    merged = classifier.merge(regions, image_index, areas)
+    images = [_image(found[i], merged, i) for i in range(len(found))]
+    rows = _regions(found, regions, flat_positions(embeddings, seed))
+    return Discovery(
+        class_names,
+        tuple(sorted(images, key=lambda i: i.name)),
+        tuple(sorted(rows, key=lambda r: (r.region.image, r.region.index))),
+        tuple(sorted(skipped, key=lambda s: s.name)),
+        evidence=evidence,
+    )
+
+
+def _image(image: _Cropped, scores: ImageScores, i: int) -> ImageResult:
+    class_id = int(scores.class_ids[i])
+    probabilities = scores.probabilities[i]
+    return ImageResult(
+        name=image.sample.name,
+        path=image.sample.path,
+        class_id=class_id,
+        confidence=float(probabilities.max() if class_id == OUTLIER else probabilities[class_id]),
+        outlier_score=float(scores.outlier_scores[i]),
+        anomaly_score=image.anomaly_score,
+        n_regions=sum(not region.whole_image for region in image.regions),
+        true_class=image.sample.label,
+    )
+
+
+def _regions(
+    found: Sequence[_Cropped], scores: RegionScores, positions: Sequence[tuple[float, float]]
+) -> list[RegionResult]:
+    flat = [(region, d) for image in found for region, d in zip(image.regions, image.descriptors, strict=True)]
+    return [
+        RegionResult(
+            region=region,
+            class_id=int(scores.class_ids[r]),
+            confidence=float(scores.probabilities[r].max()),
+            outlier_score=float(scores.outlier_scores[r]),
+            position=positions[r],
+            descriptors=descriptors,
+        )
+        for r, (region, descriptors) in enumerate(flat)
+    ]

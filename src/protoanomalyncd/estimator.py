@@ -1,0 +1,399 @@
+"""`ProtoAnomalyNCD`: fit, predict, save; the whole flow on one screen.
+
+images -> anomaly maps -> regions -> guided embeddings -> prototypes -> classes of regions, images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
+from protoanomalyncd.config import Config
+from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled, take_per_class
+from protoanomalyncd.discovery.catalogue import Catalogue
+from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.evidence import Evidence
+from protoanomalyncd.discovery.gather import gather
+from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
+from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
+from protoanomalyncd.persistence.map_store import MapStore
+from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.regions.map_range import fit_range
+from protoanomalyncd.stages import (
+    CroppedImage,
+    Progress,
+    by_content,
+    crop_images,
+    crop_one,
+    crop_set,
+    fit_source,
+    label_crops,
+    score_maps,
+)
+from protoanomalyncd.structures import Discovery, MapRange, Sample, Skipped
+from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
+from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
+
+__all__ = ["ProtoAnomalyNCD"]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class ProtoAnomalyNCD:
+    """Discovers the classes behind anomaly maps, and names new images by them.
+
+    Args:
+        config: every setting; the arguments below replace single ones.
+        n_novel_classes: classes of the unlabelled set, its normal class included.
+        backbone: ``embedded``, ``local-dir:FOLDER`` or a timm name (which downloads), or an
+            instance of the `Backbone` protocol.
+        seed: of every random choice.
+        device: ``cpu``, ``cuda``, ...
+
+    Attributes:
+        discovery_: result of the last `fit`, in the catalogue's classes.
+        catalogue_: names and mergers of classes.
+        map_range_: range of the fitted set's anomaly maps.
+        seconds_: wall clock of each stage of `fit` [s].
+        history_: mean of each term of the objective, an entry an epoch.
+
+    Example:
+        >>> model = ProtoAnomalyNCD(n_novel_classes=6)                        # doctest: +SKIP
+        >>> found = model.fit("DATA/mtd", labelled="DATA/neu").discovery_     # doctest: +SKIP
+        >>> model.catalogue_.rename(3, "scratch")                             # doctest: +SKIP
+        >>> found.report("report.html")                                       # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        n_novel_classes: int | None = None,
+        backbone: str | Backbone | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        config = config or Config()
+        if isinstance(backbone, str):
+            config = dataclasses.replace(config, embedding=dataclasses.replace(config.embedding, backbone=backbone))
+        given = {"n_novel_classes": n_novel_classes, "seed": seed, "device": device}
+        self.config = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
+        self._given_backbone = None if isinstance(backbone, str) else backbone
+        self.base_classes_: tuple[str, ...] = ()
+        self.seconds_: dict[str, float] = {}
+        self.history_: list[dict[str, float]] = []
+        self._raw: Discovery | None = None
+        self._source: AnomalyMapSource | None = None
+        self._classifier: RegionClassifier | None = None
+        self._catalogue: Catalogue | None = None
+        self._map_range: MapRange | None = None
+
+    @property
+    def discovery_(self) -> Discovery:
+        """What the last `fit` found, by the catalogue's present names and mergers."""
+        if self._raw is None:
+            raise NotFittedError("discovery_: call fit first; a loaded model has predict")
+        return self.catalogue_.apply(self._raw)
+
+    @property
+    def catalogue_(self) -> Catalogue:
+        """Names and mergers of classes."""
+        if self._catalogue is None:
+            raise NotFittedError("catalogue_: call fit or from_pretrained first")
+        return self._catalogue
+
+    @property
+    def map_range_(self) -> MapRange:
+        """Range of the fitted set's maps."""
+        if self._map_range is None:
+            raise NotFittedError("map_range_: call fit or from_pretrained first")
+        return self._map_range
+
+    @property
+    def classifier_(self) -> RegionClassifier:
+        """Encoder, prototypes and outlier score."""
+        if self._classifier is None:
+            raise NotFittedError("this model has learned nothing yet: call fit or from_pretrained first")
+        return self._classifier
+
+    def fit(
+        self,
+        images: str | Path | Dataset,
+        *,
+        labelled: str | Path | LabelledSet | None = None,
+        maps: str | Path | None = None,
+        work_dir: str | Path | None = None,
+        on_progress: Progress = _silent,
+    ) -> ProtoAnomalyNCD:
+        """Discover the classes of a set of images.
+
+        Args:
+            images: folder in MVTec AD layout (train/good, test/...), or any folder of images;
+                test labels are never read.
+            labelled: base set of known defects of other products, with masks; None = none.
+            maps: folder of anomaly maps of any detector; None = the built-in detector, fitted on
+                train/good.
+            work_dir: keeps intermediate results, so that an interrupted fit goes on; None = a
+                temporary folder.
+            on_progress: called with (stage, steps done, steps in all).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            InputError: no usable image, map or labelled class.
+            ConfigurationError: a setting does not fit the data.
+        """
+        config = self.config
+        dataset = images if isinstance(images, Dataset) else load_dataset(Path(images))
+        base = labelled if isinstance(labelled, LabelledSet | None) else load_labelled(Path(labelled))
+        keeper = tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
+        work = Path(keeper.name if keeper else str(work_dir))
+        work.mkdir(parents=True, exist_ok=True)
+        skipped = list(dataset.skipped)
+        torch.manual_seed(config.seed)
+        backbone = self._backbone()
+
+        with self._stage("anomaly maps"):
+            self._source = self._create_source(backbone, maps)
+            normal_maxima, left_out = fit_source(self._source, dataset.normal, work, on_progress)
+            skipped += left_out
+            ordered = by_content(dataset.unlabelled, skipped)
+            store = MapStore(work / "maps")
+            skipped += score_maps(self._source, [s for _, s in ordered], store, on_progress)
+            self._map_range = _range_of(ordered, store, normal_maxima, config, skipped)
+
+        with self._stage("regions"):
+            found, crops, left_out = crop_images(
+                ordered, store, self.map_range_, (config.mebin, config.crops), work / "crops", on_progress
+            )
+            skipped += left_out
+            n_unlabelled = len(crops)
+            if base is not None:
+                base = take_per_class(base, config.training.labelled_per_class, config.seed)
+                known, left_out = label_crops(base, config.crops, work / "labelled", on_progress)
+                skipped += left_out
+                self.base_classes_ = base.class_names
+                all_crops = CropSet.concatenate(crops, known)
+            else:
+                all_crops = crops
+
+        encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
+        head = PrototypeHead(
+            encoder.embed_dim, len(self.base_classes_), config.n_novel_classes, config.prototypes.projection_dim
+        ).to(config.device)
+        with self._stage("tokens"):
+            cache = fill_token_cache(
+                work / "tokens", all_crops, encoder, config.training.views, config.seed,
+                lambda done, total: on_progress("embed views", done, total),
+            )
+        with self._stage("training"):
+            trainer = Trainer(
+                encoder, head, cache, torch.tensor(all_crops.scores), torch.tensor(all_crops.labels),
+                config.training, config.prototypes, config.seed,
+            )
+            self.history_ = trainer.run(
+                work / "training", lambda done, total, terms: on_progress("train", done, total)
+            )
+        with self._stage("classes"):
+            self._finish(encoder.eval(), head.eval(), found, crops, n_unlabelled)
+            evidence = Evidence(
+                {i.sample.name: i.sample.path for i in found}, store, self.map_range_, config.mebin,
+                self._settings(maps, labelled), keeper,
+            )
+            self._raw = self._gather(found, self._embeddings, skipped, evidence)
+        return self
+
+    def predict(
+        self,
+        images: str | Path | Dataset | Sequence[Sample],
+        *,
+        maps: str | Path | None = None,
+        work_dir: str | Path | None = None,
+        on_progress: Progress = _silent,
+    ) -> Discovery:
+        """Class new images by the fitted model, without retraining.
+
+        Args:
+            images: folder (the test images of an MVTec AD layout), data set, or samples.
+            maps: folder of anomaly maps; needed if the model was fitted with one.
+            work_dir: keeps the anomaly maps; None = a temporary folder.
+            on_progress: called with (stage, steps done, steps in all).
+
+        Returns:
+            Classes of images and regions, in the catalogue's names.
+
+        Raises:
+            NotFittedError: `fit` or `from_pretrained` must come first.
+            InputError: no usable image, or no maps where they are needed.
+        """
+        classifier, map_range = self.classifier_, self.map_range_
+        skipped: list[Skipped] = []
+        if isinstance(images, str | Path):
+            images = load_dataset(Path(images))
+        if isinstance(images, Dataset):
+            skipped += images.skipped
+            images = images.unlabelled
+        source = self._source_for(maps)
+        keeper = tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
+        store = MapStore(Path(keeper.name if keeper else str(work_dir)) / "maps")
+        found: list[CroppedImage] = []
+        rows: list[torch.Tensor] = []
+        ordered = by_content(images, skipped)
+        keys = {sample.name: key for key, sample in ordered}
+        for number, (sample, result) in enumerate(source.score([s for _, s in ordered])):
+            on_progress("classify images", number + 1, len(ordered))
+            if isinstance(result, Skipped):
+                skipped.append(result)
+                continue
+            try:
+                image, regions = crop_one(
+                    sample, keys[sample.name], result, map_range, self.config.mebin, self.config.crops
+                )
+            except InputError as error:
+                skipped.append(Skipped(sample.name, str(error)))
+                continue
+            store.put(sample.name, result)
+            found.append(image)
+            rows.append(classifier.embed(crop_set([(image, regions)])))
+        evidence = Evidence(
+            {i.sample.name: i.sample.path for i in found}, store, map_range, self.config.mebin,
+            self._settings(maps, None), keeper,
+        )
+        embeddings = torch.cat(rows) if rows else torch.zeros((0, classifier.encoder.embed_dim))
+        return self.catalogue_.apply(self._gather(found, embeddings, skipped, evidence))
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the model: safetensors + JSON, complete without the backbone's own files.
+
+        Raises:
+            NotFittedError: nothing was fitted.
+            OutputError: the folder cannot be written.
+        """
+        from protoanomalyncd.persistence.model_folder import save_model
+
+        return save_model(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> ProtoAnomalyNCD:
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            ModelFormatError: the folder is incomplete, damaged, or of a newer version.
+        """
+        from protoanomalyncd.persistence.model_folder import load_model
+
+        return load_model(cls, Path(folder), device)
+
+    def _backbone(self) -> Backbone:
+        return self._given_backbone or create_backbone(self.config.embedding.backbone)
+
+    def _create_source(self, backbone: Backbone, maps: str | Path | None) -> AnomalyMapSource:
+        name = "folder" if maps is not None else self.config.maps.source
+        if name == "folder" and maps is None:
+            raise ConfigurationError("maps.source is 'folder': expected a folder of anomaly maps (--maps), got none")
+        backbone.module().to(self.config.device)
+        return create(
+            name,
+            backbone=backbone,
+            folder=maps,
+            image_size=self.config.maps.image_size,
+            memory_size=self.config.maps.memory_size,
+            seed=self.config.seed,
+            device=self.config.device,
+        )
+
+    def _source_for(self, maps: str | Path | None) -> AnomalyMapSource:
+        """The fitted source, or the folder given now."""
+        if self._source is None:
+            raise NotFittedError("predict: call fit or from_pretrained first")
+        fitted_with_folder = self._source.name == "folder"
+        if fitted_with_folder and maps is None:
+            raise ConfigurationError(
+                "this model was fitted with maps from a folder: expected --maps FOLDER with the maps of the new images, "
+                "got none"
+            )
+        if not fitted_with_folder and maps is not None:
+            raise ConfigurationError(
+                f"this model was fitted with its own detector ({self._source.name}): expected no --maps, got {maps}; "
+                "maps of another detector have another range"
+            )
+        return self._source if maps is None else create("folder", folder=maps)
+
+    def _finish(
+        self,
+        encoder: GuidedEncoder,
+        head: PrototypeHead,
+        found: Sequence[CroppedImage],
+        crops: CropSet,
+        n_unlabelled: int,
+    ) -> None:
+        """Order the classes by size, calibrate the rejection, and open the catalogue."""
+        config = self.config
+        classifier = RegionClassifier(
+            encoder, head, config.prototypes.temperature, create_outlier_score(config.outliers.score)
+        )
+        self._embeddings = classifier.embed(crops)
+        classifier.outlier_score.fit(self._embeddings, head.prototypes.detach().cpu())
+        counts = torch.bincount(
+            classifier.classify(self._embeddings).class_ids, minlength=config.n_novel_classes
+        )
+        largest_first = sorted(range(1, config.n_novel_classes), key=lambda k: (-int(counts[k]), k))
+        head.reorder_novel([0, *largest_first])
+        classifier.outlier_score.fit(self._embeddings, head.prototypes.detach().cpu())
+        scores = classifier.outlier_score.score(self._embeddings)
+        classifier.threshold = threshold_at(scores, config.outliers.false_rejection_rate)
+        self._classifier = classifier
+        ids = classifier.classify(self._embeddings).class_ids.numpy()
+        in_first = np.asarray(crops.scores[:n_unlabelled])[ids == 0]
+        has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
+        first = "normal" if has_normal else "defect 0"
+        names = [first, *(f"defect {k}" for k in range(1, config.n_novel_classes))]
+        self._catalogue = Catalogue(names, 0 if has_normal else None)
+
+    def _gather(
+        self, found: Sequence[CroppedImage], embeddings: torch.Tensor, skipped: Sequence[Skipped], evidence: Evidence
+    ) -> Discovery:
+        names = tuple(f"class {k}" for k in range(len(self.catalogue_)))
+        return gather(self.classifier_, names, found, embeddings, skipped, evidence, self.config.seed)
+
+    def _settings(self, maps: str | Path | None, labelled: object) -> dict[str, object]:
+        settings: dict[str, object] = {
+            "backbone": self.config.embedding.backbone,
+            "anomaly maps": "folder" if maps is not None else self.config.maps.source,
+            "labelled base": ", ".join(self.base_classes_) or "none",
+            "number of classes": f"{self.config.n_novel_classes} (given)",
+            "seed": self.config.seed,
+            "configuration hash": self.config.hash(),
+        }
+        return settings | {f"seconds: {stage}": round(s, 1) for stage, s in self.seconds_.items()}
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
+
+
+def _range_of(
+    ordered: Sequence[tuple[str, Sample]],
+    store: MapStore,
+    normal_maxima: np.ndarray | None,
+    config: Config,
+    skipped: Sequence[Skipped],
+) -> MapRange:
+    maxima = np.asarray([store.get(s.name).max() for _, s in ordered if s.name in store], np.float32)
+    if not len(maxima):
+        reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+        raise InputError(f"expected at least one usable image with an anomaly map, got none{reasons}")
+    return fit_range(maxima, normal_maxima, config.mebin)

@@ -1,0 +1,146 @@
+"""A model as a folder: model.json, model.safetensors, detector.safetensors.
+
+The folder is complete: it holds the frozen network too, so that a model keeps working when the
+package's embedded weights improve or a local model folder is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from protoanomalyncd.anomaly_maps import create
+from protoanomalyncd.config import Config
+from protoanomalyncd.discovery.catalogue import Catalogue
+from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.outliers import create_outlier_score
+from protoanomalyncd.errors import ModelFormatError, NotFittedError, OutputError
+from protoanomalyncd.persistence.files import ensure_folder, read_json, read_tensors, write_json, write_tensors
+from protoanomalyncd.persistence.names import FORMAT_VERSION, MODEL_CONFIG, MODEL_DETECTOR, MODEL_WEIGHTS
+from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.structures import MapRange
+from protoanomalyncd.vit import GuidedEncoder, restore_backbone
+
+if TYPE_CHECKING:
+    from protoanomalyncd.estimator import ProtoAnomalyNCD
+
+    _Model = TypeVar("_Model", bound=ProtoAnomalyNCD)
+
+__all__ = ["load_model", "save_model"]
+
+
+def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
+    """Write a fitted model; an older model in the same folder is replaced as a whole.
+
+    Raises:
+        NotFittedError: nothing was fitted.
+        OutputError: the folder cannot be written, or holds something that is no model.
+    """
+    classifier = model.classifier_
+    source = model._source
+    if source is None:
+        raise NotFittedError("save_pretrained: call fit or from_pretrained first")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MODEL_CONFIG).is_file():
+        raise OutputError(f"model folder {folder}: expected an empty folder or an older model, got other files")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    ensure_folder(temporary)
+    try:
+        tensors = {f"frozen/{k}": _narrow(v) for k, v in classifier.encoder.frozen.state_dict().items()}
+        tensors |= {f"tail/{k}": v for k, v in classifier.encoder.tail.state_dict().items()}
+        tensors |= {f"outlier/{k}": v for k, v in classifier.outlier_score.state().items()}
+        tensors["prototypes"] = classifier.head.prototypes
+        write_tensors(temporary / MODEL_WEIGHTS, tensors)
+        write_tensors(temporary / MODEL_DETECTOR, source.state())
+        write_json(temporary / MODEL_CONFIG, _describe(model))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
+    """Read a model.
+
+    Raises:
+        ModelFormatError: the folder is incomplete, damaged, or of a newer version.
+    """
+    if not (folder / MODEL_CONFIG).is_file():
+        raise ModelFormatError(f"model folder {folder}: expected {MODEL_CONFIG} in it, which is missing")
+    values = read_json(folder / MODEL_CONFIG)
+    if values.get("format") != FORMAT_VERSION:
+        raise ModelFormatError(
+            f"model folder {folder}: expected format {FORMAT_VERSION}, got {values.get('format')!r}; "
+            "use the version of the package that wrote it"
+        )
+    try:
+        return _build(cls, values, folder, device)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelFormatError(f"model folder {folder}: expected a complete model, got {error!r}"[:300]) from error
+
+
+def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str | None) -> _Model:
+    config = Config.from_dict(values["config"])
+    model = cls(config, device=device)
+    tensors = read_tensors(folder / MODEL_WEIGHTS)
+    backbone = restore_backbone(values["backbone"])
+    _load(backbone.module(), tensors, "frozen/")
+    encoder = GuidedEncoder(backbone, config.embedding)
+    _load(encoder.tail, tensors, "tail/")
+    prototypes = tensors["prototypes"]
+    base = tuple(values["base_classes"])
+    head = PrototypeHead(prototypes.shape[1], len(base), len(prototypes) - len(base), config.prototypes.projection_dim)
+    head.weight.data = prototypes.clone()
+    outlier = create_outlier_score(config.outliers.score)
+    outlier.load_state({k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")})
+    model._classifier = RegionClassifier(
+        encoder.to(model.config.device).eval(),
+        head.to(model.config.device).eval(),
+        config.prototypes.temperature,
+        outlier,
+        values["threshold"],
+    )
+    model._catalogue = Catalogue.from_dict(values["catalogue"])
+    model._map_range = MapRange(**values["map_range"])
+    model.base_classes_ = base
+    detector = values["detector"]
+    model._source = create(detector["name"], detector["arguments"], backbone=backbone, device=model.config.device)
+    model._source.load_state(read_tensors(folder / MODEL_DETECTOR))
+    return model
+
+
+def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
+    from protoanomalyncd import __version__
+
+    source, classifier = model._source, model.classifier_
+    if source is None:
+        raise NotFittedError("save_pretrained: call fit or from_pretrained first")
+    return {
+        "format": FORMAT_VERSION,
+        "version": __version__,
+        "config": model.config.to_dict(),
+        "backbone": classifier.encoder.backbone.record(),
+        "base_classes": list(model.base_classes_),
+        "catalogue": model.catalogue_.to_dict(),
+        "map_range": {"low": model.map_range_.low, "high": model.map_range_.high},
+        "detector": {"name": source.name, "arguments": source.arguments()},
+        "threshold": classifier.threshold,
+    }
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """Half precision where that loses nothing (weights that came in half precision)."""
+    if tensor.dtype != torch.float32:
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor) else tensor
+
+
+def _load(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

@@ -1,0 +1,75 @@
+"""From one image and its map to its crops: binarise, propose, cut, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.regions.crops import Crop, cut, propose_regions
+from protoanomalyncd.regions.descriptors import describe
+from protoanomalyncd.regions.mebin import binarise
+from protoanomalyncd.structures import FloatArray, ImageArray, MapRange, MaskArray, Region
+
+__all__ = ["CroppedRegion", "crop_labelled", "crop_unlabelled"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CroppedRegion:
+    """A region with its crop.
+
+    Args:
+        region: where it is.
+        crop: image, mask and map of the window.
+        descriptors: what the crop loses (size, shape, contrast), by name.
+    """
+
+    region: Region
+    crop: Crop
+    descriptors: Mapping[str, float]
+
+
+def crop_unlabelled(
+    name: str, image: ImageArray, amap: FloatArray, map_range: MapRange, mebin: MEBinConfig, crops: CropConfig
+) -> list[CroppedRegion]:
+    """All regions of an image; the whole image where nothing stands out.
+
+    Args:
+        name: of the image.
+        image: (H, W, 3).
+        amap: raw anomaly map (h, w).
+        map_range: of the data set.
+        mebin: binarisation.
+        crops: crops.
+
+    Returns:
+        At least one region, the most anomalous first.
+    """
+    normalised = map_range.normalise(amap)
+    mask = binarise(amap, map_range, mebin).mask
+    return _cut_all(name, image, mask, normalised, crops)
+
+
+def crop_labelled(name: str, image: ImageArray, mask: MaskArray, crops: CropConfig) -> CroppedRegion:
+    """The largest region of an image whose mask is known; the mask stands for the map.
+
+    Args:
+        name: of the image.
+        image: (H, W, 3).
+        mask: (H, W), not empty.
+        crops: crops.
+    """
+    found = _cut_all(name, image, mask, mask.astype(np.float32), crops)
+    return max(found, key=lambda item: (item.region.area, -item.region.index))
+
+
+def _cut_all(
+    name: str, image: ImageArray, mask: MaskArray, normalised: FloatArray, crops: CropConfig
+) -> list[CroppedRegion]:
+    regions = propose_regions(name, mask, normalised, (image.shape[0], image.shape[1]), crops)
+    return [
+        CroppedRegion(region, cut(image, mask, normalised, region, crops), describe(image, mask, region))
+        for region in regions
+    ]

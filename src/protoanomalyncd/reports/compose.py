@@ -1,0 +1,47 @@
+"""From a discovery and its evidence to the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
+from protoanomalyncd.errors import NotFittedError
+from protoanomalyncd.reports.data import ReportData
+from protoanomalyncd.reports.page import write_report
+from protoanomalyncd.structures import Discovery
+
+__all__ = ["compose_report"]
+
+
+def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
+    """Write the page of a discovery that still knows its images and maps.
+
+    Raises:
+        NotFittedError: it does not.
+        OutputError: the page cannot be written.
+    """
+    evidence = discovery.evidence
+    if evidence is None:
+        raise NotFittedError("report: expected a discovery made by fit or predict, got one without its images and maps")
+    metrics = metrics_of(discovery)
+    data = ReportData(
+        discovery=discovery,
+        title=title,
+        load_image=evidence.load_image,
+        load_map=evidence.load_map,
+        load_mask=evidence.load_mask,
+        metrics=None
+        if metrics is None
+        else {
+            "nmi": metrics.nmi,
+            "ari": metrics.ari,
+            "f1": metrics.f1,
+            "n_classes_true": metrics.n_classes_true,
+            "n_classes_found": metrics.n_classes_found,
+            "matching": dict(metrics.matching),
+        },
+        settings=evidence.settings,
+        descriptions=describe_classes(discovery),
+        kinds_given=True,
+    )
+    return write_report(path, data)

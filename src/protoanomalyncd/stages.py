@@ -1,0 +1,227 @@
+"""The stages of a fit, each resumable: maps -> crops -> tokens.
+
+Every stage leaves what it made in the work folder and finds it there when it is run again. Images
+are handled in the order of their content, so that neither file names nor folder names change
+anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from protoanomalyncd.anomaly_maps.base import AnomalyMapSource
+from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.datasets import LabelledSet, content_key, read_image, read_mask
+from protoanomalyncd.errors import DatasetError, InputError
+from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
+from protoanomalyncd.persistence.map_store import MapStore
+from protoanomalyncd.regions.collect import CroppedRegion, crop_labelled, crop_unlabelled
+from protoanomalyncd.structures import FloatArray, MapRange, Region, Sample, Skipped
+from protoanomalyncd.training.crop_set import CropSet
+
+__all__ = ["CroppedImage", "Progress", "crop_images", "crop_one", "crop_set", "fit_source", "label_crops", "score_maps"]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedImage:
+    """An image and its regions, without the pixels.
+
+    Args:
+        sample: the image.
+        key: content key.
+        regions: at least one.
+        descriptors: of each region.
+        anomaly_score: maximum of the normalised map, in [0, 1].
+    """
+
+    sample: Sample
+    key: str
+    regions: tuple[Region, ...]
+    descriptors: tuple[Mapping[str, float], ...]
+    anomaly_score: float
+
+
+def by_content(samples: Sequence[Sample], skipped: list[Skipped]) -> list[tuple[str, Sample]]:
+    """Samples with their content keys, in the order of these; unreadable files are skipped."""
+    found = []
+    for sample in samples:
+        try:
+            found.append((content_key(sample.path), sample))
+        except (OSError, InputError) as error:
+            skipped.append(Skipped(sample.name, f"cannot be read: {error}"))
+    return sorted(found, key=lambda pair: (pair[0], pair[1].name))
+
+
+def fit_source(
+    source: AnomalyMapSource, normal: Sequence[Sample], work: Path, progress: Progress
+) -> tuple[FloatArray | None, list[Skipped]]:
+    """Fit the source of maps on normal images, or load what an earlier call fitted.
+
+    Returns:
+        Maxima of normal images scored as if never seen, None where the source knows none; and the
+        normal images that were left out.
+    """
+    state, summary = work / "detector.safetensors", work / "detector.json"
+    if summary.is_file():
+        source.load_state(read_tensors(state))
+        values = read_json(summary)
+    else:
+        report = source.fit(normal, lambda done, total: progress("fit detector", done, total))
+        maxima = None if report.normal_maxima is None else [float(v) for v in report.normal_maxima]
+        values = {"normal_maxima": maxima, "skipped": [dataclasses.asdict(s) for s in report.skipped]}
+        write_tensors(state, source.state())
+        write_json(summary, values)
+    found = values["normal_maxima"]
+    return (None if found is None else np.asarray(found, np.float32)), [Skipped(**s) for s in values["skipped"]]
+
+
+def score_maps(
+    source: AnomalyMapSource, samples: Sequence[Sample], store: MapStore, progress: Progress
+) -> list[Skipped]:
+    """Keep the map of every image that has none yet; returns the images that cannot be scored."""
+    waiting = [s for s in samples if s.name not in store]
+    done, skipped = len(samples) - len(waiting), []
+    for sample, result in source.score(waiting):
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            store.put(sample.name, result)
+        done += 1
+        progress("score images", done, len(samples))
+    return skipped
+
+
+def crop_one(
+    sample: Sample, key: str, amap: FloatArray, map_range: MapRange, mebin: MEBinConfig, crops: CropConfig
+) -> tuple[CroppedImage, list[CroppedRegion]]:
+    """The regions of one image.
+
+    Raises:
+        ImageError: the image cannot be used.
+    """
+    found = crop_unlabelled(sample.name, read_image(sample.path), amap, map_range, mebin, crops)
+    image = CroppedImage(
+        sample,
+        key,
+        tuple(item.region for item in found),
+        tuple(item.descriptors for item in found),
+        float(map_range.normalise(amap).max()),
+    )
+    return image, found
+
+
+def crop_set(found: Sequence[tuple[CroppedImage, list[CroppedRegion]]]) -> CropSet:
+    """The crops of some images, unlabelled, in their order."""
+    items = [(image.key, region) for image, regions in found for region in regions]
+    return CropSet.build(
+        [(r.crop.image, r.crop.mask, r.crop.amap) for _, r in items],
+        [r.region.score for _, r in items],
+        [-1] * len(items),
+        [f"{key}/{r.region.index}" for key, r in items],
+    )
+
+
+def crop_images(
+    ordered: Sequence[tuple[str, Sample]],
+    store: MapStore,
+    map_range: MapRange,
+    configs: tuple[MEBinConfig, CropConfig],
+    folder: Path,
+    progress: Progress,
+) -> tuple[list[CroppedImage], CropSet, list[Skipped]]:
+    """The crops of all images that have a map, kept in `folder`.
+
+    Raises:
+        DatasetError: not one image could be used.
+    """
+    index = folder / "images.json"
+    samples = {sample.name: sample for _, sample in ordered}
+    if index.is_file():
+        values = read_json(index)
+        images = [_image_from(entry, samples) for entry in values["images"]]
+        return images, CropSet.load(folder), [Skipped(**s) for s in values["skipped"]]
+    found, skipped = [], []
+    for number, (key, sample) in enumerate(ordered):
+        if sample.name in store:
+            try:
+                found.append(crop_one(sample, key, store.get(sample.name), map_range, *configs))
+            except InputError as error:
+                skipped.append(Skipped(sample.name, str(error)))
+        progress("find regions", number + 1, len(ordered))
+    if not found:
+        raise DatasetError(f"expected at least one usable image, got none of {len(ordered)}; see the reasons above")
+    crops = crop_set(found)
+    crops.save(folder)
+    images = [image for image, _ in found]
+    write_json(
+        index, {"images": [_image_to(i) for i in images], "skipped": [dataclasses.asdict(s) for s in skipped]}
+    )
+    return images, CropSet.load(folder), skipped
+
+
+def label_crops(
+    labelled: LabelledSet, config: CropConfig, folder: Path, progress: Progress
+) -> tuple[CropSet, list[Skipped]]:
+    """The largest region of each labelled image, kept in `folder`.
+
+    Raises:
+        DatasetError: a class has no usable image.
+    """
+    if CropSet.is_complete(folder):
+        return CropSet.load(folder), []
+    skipped: list[Skipped] = []
+    rows: list[tuple[CroppedRegion, int, str]] = []
+    ordered = by_content(labelled.samples, skipped)
+    for number, (key, sample) in enumerate(ordered):
+        try:
+            image = read_image(sample.path)
+            if sample.mask_path is None or sample.label is None:
+                raise DatasetError(f"labelled image {sample.name}: expected a class and a mask, got none")
+            mask = read_mask(sample.mask_path, (image.shape[0], image.shape[1]))
+            if mask.any():
+                label = labelled.class_names.index(sample.label)
+                rows.append((crop_labelled(sample.name, image, mask, config), label, key))
+            else:
+                skipped.append(Skipped(sample.name, "its mask is empty"))
+        except InputError as error:
+            skipped.append(Skipped(sample.name, str(error)))
+        progress("crop labelled images", number + 1, len(ordered))
+    for label, name in enumerate(labelled.class_names):
+        if not any(row[1] == label for row in rows):
+            raise DatasetError(f"labelled class {name!r}: expected at least one usable image with a mask, got none")
+    crops = CropSet.build(
+        [(r.crop.image, r.crop.mask, r.crop.amap) for r, _, _ in rows],
+        [1.0] * len(rows),
+        [label for _, label, _ in rows],
+        [key for _, _, key in rows],
+    )
+    crops.save(folder)
+    return CropSet.load(folder), skipped
+
+
+def _image_to(image: CroppedImage) -> dict[str, Any]:
+    return {
+        "name": image.sample.name,
+        "key": image.key,
+        "anomaly_score": image.anomaly_score,
+        "regions": [dataclasses.asdict(region) for region in image.regions],
+        "descriptors": [dict(d) for d in image.descriptors],
+    }
+
+
+def _image_from(entry: Mapping[str, Any], samples: Mapping[str, Sample]) -> CroppedImage:
+    regions = tuple(
+        Region(**{**r, "box": tuple(r["box"]), "crop_box": tuple(r["crop_box"])}) for r in entry["regions"]
+    )
+    return CroppedImage(
+        samples[entry["name"]], entry["key"], regions, tuple(entry["descriptors"]), entry["anomaly_score"]
+    )

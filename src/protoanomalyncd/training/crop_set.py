@@ -1,0 +1,95 @@
+"""Crops of many images as one set of arrays, in the canonical order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protoanomalyncd.persistence.files import read_json, replace_atomically, write_json
+from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
+
+__all__ = ["CropSet"]
+
+_ARRAYS = ("images", "masks", "maps", "scores", "labels")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CropSet:
+    """n crops of side S.
+
+    Args:
+        images: RGB (n, S, S, 3).
+        masks: binarised maps (n, S, S).
+        maps: normalised anomaly maps in [0, 1], (n, S, S).
+        scores: s, maximum of the normalised map inside the crop, (n,).
+        labels: known class of each crop, -1 = unlabelled, (n,).
+        keys: identity of each crop by content (image's content key and region number); seeds of
+            its augmentations derive from it, so that names and order change nothing.
+    """
+
+    images: ImageArray
+    masks: MaskArray
+    maps: FloatArray
+    scores: FloatArray
+    labels: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def build(
+        cls,
+        crops: Sequence[tuple[ImageArray, MaskArray, FloatArray]],
+        scores: Sequence[float],
+        labels: Sequence[int],
+        keys: Sequence[str],
+    ) -> CropSet:
+        """Stack crops given as (image, mask, map)."""
+        return cls(
+            np.stack([c[0] for c in crops]),
+            np.stack([c[1] for c in crops]).astype(np.bool_),
+            np.stack([c[2] for c in crops]).astype(np.float16).astype(np.float32),
+            np.asarray(scores, np.float32),
+            np.asarray(labels, np.int64),
+            tuple(keys),
+        )
+
+    @classmethod
+    def concatenate(cls, first: CropSet, second: CropSet) -> CropSet:
+        """Both sets, one after the other."""
+        arrays = [np.concatenate([getattr(first, a), getattr(second, a)]) for a in _ARRAYS]
+        return cls(*arrays, keys=first.keys + second.keys)
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays into a folder; the list of keys comes last and marks it complete."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            _save_array(folder / f"{name}.npy", getattr(self, name))
+        write_json(folder / "keys.json", {"keys": list(self.keys)})
+
+    @classmethod
+    def load(cls, folder: Path) -> CropSet:
+        """Read what `save` wrote, images memory-mapped."""
+        arrays: dict[str, Any] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+        }
+        return cls(**arrays, keys=tuple(read_json(folder / "keys.json")["keys"]))
+
+    @staticmethod
+    def is_complete(folder: Path) -> bool:
+        """True where `save` came to its end."""
+        return (folder / "keys.json").is_file()
+
+
+def _save_array(path: Path, values: npt.NDArray[Any]) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, values, allow_pickle=False)
+
+    replace_atomically(path, write)

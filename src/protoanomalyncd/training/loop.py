@@ -1,0 +1,158 @@
+"""The training loop: short, seeded by epoch, resumable between epochs.
+
+Source: SGD with momentum and a cosine schedule as AnomalyNCD; stored tokens and per-epoch seeds
+are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from protoanomalyncd.config import PrototypeConfig, TrainingConfig
+from protoanomalyncd.prototypes.head import PrototypeHead
+from protoanomalyncd.prototypes.objective import TwoViews, objective
+from protoanomalyncd.prototypes.pseudo_labels import ramp
+from protoanomalyncd.training.checkpoint import load_checkpoint, save_checkpoint
+from protoanomalyncd.training.start import starting_prototypes
+from protoanomalyncd.training.token_cache import TokenCache
+from protoanomalyncd.vit.amg_vit import GuidedEncoder
+
+__all__ = ["Trainer", "embed_cache"]
+
+
+@torch.no_grad()
+def embed_cache(encoder: GuidedEncoder, cache: TokenCache, views: range | None = None) -> Tensor:
+    """Mean unit embedding of each crop over some views (n, C); all of them by default."""
+    device = next(encoder.tail.parameters()).device
+    rows = []
+    for crop in range(len(cache.cls)):
+        chosen = torch.tensor(list(views or range(cache.n_views)))
+        tokens = cache.pick(torch.full_like(chosen, crop), chosen)
+        rows.append(encoder(tokens.to(device)).mean(dim=0).cpu())
+    return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
+
+
+class Trainer:
+    """Trains the encoder's tail and the prototypes on stored tokens.
+
+    Args:
+        encoder: its tail is trained in place.
+        head: is trained in place.
+        cache: tokens of n crops.
+        scores: anomaly scores (n,), in [0, 1].
+        labels: known classes (n,), -1 = unlabelled.
+        training: schedule.
+        prototypes: weights of the objective.
+        seed: of the batches and the k-means start.
+    """
+
+    def __init__(
+        self,
+        encoder: GuidedEncoder,
+        head: PrototypeHead,
+        cache: TokenCache,
+        scores: Tensor,
+        labels: Tensor,
+        training: TrainingConfig,
+        prototypes: PrototypeConfig,
+        seed: int,
+    ) -> None:
+        self.encoder, self.head, self.cache = encoder, head, cache
+        self.scores, self.labels = scores, labels
+        self.training, self.prototypes, self.seed = training, prototypes, seed
+        self.unlabelled = torch.nonzero(labels < 0).flatten()
+        self.labelled = torch.nonzero(labels >= 0).flatten()
+        self.optimiser = torch.optim.SGD(
+            [*encoder.tail.parameters(), *head.parameters()],
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+        self.device = next(encoder.tail.parameters()).device
+
+    def run(
+        self, folder: Path | None = None, on_progress: Callable[[int, int, dict[str, float]], None] | None = None
+    ) -> list[dict[str, float]]:
+        """Train, from the last checkpoint in `folder` on if there is one.
+
+        Args:
+            folder: of the checkpoints; None = keep none.
+            on_progress: called with (epochs done, epochs, mean of each term).
+
+        Returns:
+            Mean of each term of the objective, an entry an epoch run by this call.
+        """
+        modules = {"tail": self.encoder.tail, "head": self.head}
+        first = load_checkpoint(folder, modules, self.optimiser) if folder else 0
+        if first == 0:
+            self._place_prototypes()
+        history = []
+        for epoch in range(first, self.training.epochs):
+            history.append(self._epoch(epoch))
+            last = epoch + 1 == self.training.epochs
+            if folder and (last or (epoch + 1) % self.training.checkpoint_every == 0):
+                save_checkpoint(folder, epoch + 1, modules, self.optimiser)
+            if on_progress:
+                on_progress(epoch + 1, self.training.epochs, history[-1])
+        return history
+
+    def _place_prototypes(self) -> None:
+        embeddings = embed_cache(self.encoder, self.cache)
+        start = starting_prototypes(
+            embeddings, self.scores, self.labels, self.head.n_base, self.head.n_novel, self.seed
+        )
+        self.head.set_prototypes(start.to(self.device))
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+        share = ramp(epoch, self.training.epochs)
+        batches = list(self._batches(generator))
+        sums: dict[str, float] = {}
+        for step, (unlabelled, labelled) in enumerate(batches):
+            progress = (epoch + step / len(batches)) / self.training.epochs
+            for group in self.optimiser.param_groups:
+                group["lr"] = _cosine(self.training.learning_rate, progress)
+            terms = objective(self._embed(unlabelled, labelled, generator), self.head, share, self.prototypes)
+            self.optimiser.zero_grad(set_to_none=True)
+            terms["total"].backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        return sums
+
+    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Unlabelled crops once an epoch; as many labelled ones beside them, drawn by class."""
+        size = self.training.batch_size // 2 if len(self.labelled) else self.training.batch_size
+        order = self.unlabelled[torch.randperm(len(self.unlabelled), generator=generator)]
+        n_batches = max(1, round(len(order) / size))
+        for part in order.tensor_split(n_batches):
+            if len(self.labelled):
+                weights = 1 / torch.bincount(self.labels[self.labelled])[self.labels[self.labelled]].double()
+                chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
+                yield part, self.labelled[chosen]
+            else:
+                yield part, self.labelled
+
+    def _embed(self, unlabelled: Tensor, labelled: Tensor, generator: torch.Generator) -> TwoViews:
+        """Two different augmented views of each crop."""
+        crops = torch.cat([unlabelled, labelled])
+        n_augmented = self.cache.n_views - 1
+        first = torch.randint(0, n_augmented, (len(crops),), generator=generator)
+        step = torch.randint(1, n_augmented, (len(crops),), generator=generator)
+        second = (first + step) % n_augmented
+        z1 = self.encoder(self.cache.pick(crops, 1 + first).to(self.device))
+        z2 = self.encoder(self.cache.pick(crops, 1 + second).to(self.device))
+        return TwoViews(
+            z1, z2, self.scores[unlabelled].to(self.device), self.labels[labelled].to(self.device)
+        )
+
+
+def _cosine(start: float, progress: float) -> float:
+    """Cosine from `start` to a thousandth of it; progress in [0, 1]."""
+    end = start / 1000
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

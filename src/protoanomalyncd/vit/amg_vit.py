@@ -1,0 +1,107 @@
+"""AMG-ViT: crops and their anomaly values -> embeddings on the hypersphere.
+
+The frozen part (all blocks but the last) and the trained tail are kept apart, so that training can
+run on stored tokens and prediction uses the very same arithmetic.
+
+Letters: B crops, S side of the window, P patches, C channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
+from protoanomalyncd.vit.backbone import Backbone, Tokens
+from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
+
+__all__ = ["GuidedEncoder", "anomaly_values", "centre_window"]
+
+
+def anomaly_values(mask: MaskArray, amap: FloatArray) -> FloatArray:
+    """What guides the class token: the anomaly map inside the region's mask counts fully.
+
+    Ours: a = max(mask, map), so that the body of a region weighs the same whether its detector
+    scored it high or just above the threshold, and weak context still counts by its score.
+
+    Args:
+        mask: binarised map (S, S).
+        amap: normalised map in [0, 1], (S, S).
+
+    Returns:
+        (S, S), in [0, 1].
+    """
+    return np.maximum(mask.astype(np.float32), np.asarray(amap, np.float32))
+
+
+def centre_window(crop: ImageArray | FloatArray, side: int) -> ImageArray | FloatArray:
+    """The central ``side`` x ``side`` window of a square crop (S, S, ...)."""
+    offset = (crop.shape[0] - side) // 2
+    return crop[offset : offset + side, offset : offset + side]
+
+
+class GuidedEncoder(nn.Module):
+    """A frozen backbone with its trained, guided tail.
+
+    Args:
+        backbone: the network.
+        config: window size and guidance.
+
+    Raises:
+        ConfigurationError: the window is no multiple of the backbone's stride.
+    """
+
+    def __init__(self, backbone: Backbone, config: EmbeddingConfig) -> None:
+        super().__init__()
+        if config.input_size % backbone.patch_size:
+            raise ConfigurationError(
+                f"embedding.input_size: expected a multiple of the backbone's stride {backbone.patch_size}, "
+                f"got {config.input_size}"
+            )
+        self.backbone = backbone
+        self.frozen = backbone.module()
+        self.tail = backbone.tail()
+        self.config = config
+
+    @property
+    def embed_dim(self) -> int:
+        """Width C of an embedding."""
+        return self.backbone.embed_dim
+
+    def tokens(self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None) -> Tokens:
+        """The frozen part.
+
+        Args:
+            images: RGB uint8 (B, S, S, 3).
+            anomaly: anomaly values in [0, 1], (B, S, S).
+            guidance: instead of the configured one.
+
+        Returns:
+            Input of the tail; no gradient.
+        """
+        guidance = guidance or self.config.guidance
+        x = self.backbone.preprocess(images)
+        stride = self.backbone.patch_size
+        grid = (x.shape[-2] // stride, x.shape[-1] // stride)
+        bias = attention_bias(pool_to_grid(anomaly, grid), None, guidance)
+        return self.backbone.tokens(x, bias, guidance)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """The trained tail: `Tokens` -> unit embeddings (B, C)."""
+        return F.normalize(self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float()), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None) -> Tensor:
+        """Crops -> unit embeddings (B, C), one crop at a time.
+
+        One at a time, because the last bits of a matrix product depend on the shape of the batch:
+        an image must get the same class alone and among others.
+        """
+        rows = [
+            self(self.tokens(images[i : i + 1], anomaly[i : i + 1], guidance)) for i in range(len(images))
+        ]
+        return torch.cat(rows) if rows else torch.zeros((0, self.embed_dim))

@@ -1,0 +1,173 @@
+"""The seam to networks: what the method asks of a backbone, and the names it goes by.
+
+Letters: B images, P tokens that the class token looks at, C channels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from protoanomalyncd.config import GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+
+__all__ = ["Backbone", "Tokens", "create_backbone", "restore_backbone"]
+
+EMBEDDED_ARCHITECTURE = "protoanomalyncd_embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What enters the trained tail of a network.
+
+    Args:
+        cls: class tokens (B, C).
+        patches: tokens whose keys and values the class token reads, (B, P, C).
+        bias: attention logits M of those tokens, (B, P).
+    """
+
+    cls: Tensor
+    patches: Tensor
+    bias: Tensor
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same on a device."""
+        return Tokens(self.cls.to(device), self.patches.to(device), self.bias.to(device))
+
+
+class Backbone(Protocol):
+    """A frozen network with a trainable tail.
+
+    Attributes:
+        name: how the user called it.
+        embed_dim: width C of the embedding.
+        patch_size: stride of the token grid [px].
+    """
+
+    name: str
+    embed_dim: int
+    patch_size: int
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
+
+    def patch_descriptors(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> feature maps [(B, D_i, h_i, w_i)], finest first, for patch memories."""
+
+    def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
+        """(B, 3, H, W) and logits (B, H/p * W/p) -> input of the tail; no gradient."""
+
+    def tail(self) -> nn.Module:
+        """A trainable copy of the last layers: (cls, patches, bias) -> embeddings (B, C)."""
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able description from which `restore_backbone` builds the same architecture."""
+
+    def module(self) -> nn.Module:
+        """The frozen network, to save and to move between devices."""
+
+
+def create_backbone(name: str) -> Backbone:
+    """Build a backbone with its pretrained weights.
+
+    Args:
+        name: ``embedded`` (ships with the package), ``local-dir:FOLDER`` (a timm model folder with
+            ``config.json`` and ``model.safetensors``), or the name of a timm model, which is
+            downloaded from the hub.
+
+    Raises:
+        ConfigurationError: the name is unknown, or the folder is no model folder.
+        MissingDependencyError: the weights cannot be fetched (no internet).
+    """
+    import timm
+
+    import protoanomalyncd.vit.embedded as embedded
+
+    if name == "embedded":
+        weights = embedded.WEIGHTS_DIR / "model.safetensors"
+        if not weights.is_file():
+            raise MissingDependencyError(f"the embedded backbone's weights are missing: expected {weights}; reinstall the package")
+        return _wrap(f"local-dir:{embedded.WEIGHTS_DIR}", EMBEDDED_ARCHITECTURE, name)
+    if name.startswith("local-dir:"):
+        return _wrap(name, _architecture_of(Path(name.removeprefix("local-dir:"))), name)
+    bare = name.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    if bare == name and not timm.is_model(name.split(".")[0]):
+        raise ConfigurationError(
+            f"unknown backbone {name!r}: expected 'embedded', 'local-dir:FOLDER' or the name of a timm model"
+        )
+    architecture = name.split(".")[0] if bare == name else name
+    return _wrap(name, architecture, name)
+
+
+def restore_backbone(record: dict[str, Any]) -> Backbone:
+    """Rebuild a saved architecture without pretrained weights; load them into `Backbone.module`."""
+    return _KINDS[record["kind"]](record, False)
+
+
+def _architecture_of(folder: Path) -> str:
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise ConfigurationError(
+                f"backbone folder {folder}: expected config.json and model.safetensors (a timm model folder), "
+                f"but {file.name} is missing"
+            )
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8"))["architecture"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{config}: expected JSON with an 'architecture', got {error}") from error
+
+
+def _wrap(source: str, architecture: str, name: str) -> Backbone:
+    """Build with weights; a vision transformer becomes a `ViTBackbone`, the rest a `CNNBackbone`."""
+    import timm
+
+    kind = "cnn"
+    if architecture.startswith(("hf-hub:", "hf_hub:")) or "vision_transformer" in _family(architecture):
+        kind = "vit"
+    record = {"kind": kind, "source": source, "architecture": architecture, "name": name}
+    try:
+        return _KINDS[kind](record, True)
+    except (OSError, RuntimeError) as error:
+        if source.startswith("local-dir:"):
+            raise ConfigurationError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise MissingDependencyError(
+            f"backbone {name!r} cannot be fetched ({_first_line(error)}); without internet use 'embedded', or copy the "
+            "model's config.json and model.safetensors into a folder and use 'local-dir:FOLDER'"
+        ) from error
+
+
+def _family(architecture: str) -> str:
+    import timm
+
+    if architecture == EMBEDDED_ARCHITECTURE:
+        return "vision_transformer"
+    try:
+        return str(timm.model_entrypoint(architecture).__module__)
+    except RuntimeError as error:
+        raise ConfigurationError(f"unknown timm architecture {architecture!r}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+def _vit(record: dict[str, Any], pretrained: bool) -> Backbone:
+    from protoanomalyncd.vit.timm_vit import ViTBackbone
+
+    return ViTBackbone.from_record(record, pretrained)
+
+
+def _cnn(record: dict[str, Any], pretrained: bool) -> Backbone:
+    from protoanomalyncd.vit.timm_cnn import CNNBackbone
+
+    return CNNBackbone.from_record(record, pretrained)
+
+
+_KINDS: dict[str, Callable[[dict[str, Any], bool], Backbone]] = {"vit": _vit, "cnn": _cnn}

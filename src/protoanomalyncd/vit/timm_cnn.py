@@ -1,0 +1,137 @@
+"""Convolutional networks as backbones: their feature map is a set of patch tokens.
+
+A convolutional network has no class token. Its last feature map (stride 16) is read by a guided
+attention pooling (*ours*) that starts as the average of the features under softmax(M), and is
+trained from there.
+
+Letters: B images, P positions of the feature map, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from protoanomalyncd.config import GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.vit.backbone import Tokens
+
+__all__ = ["AttentionPool", "CNNBackbone"]
+
+_STRIDES = (8, 16)
+
+
+class AttentionPool(nn.Module):
+    """One query that reads a feature map under the guidance.
+
+    Args:
+        dim: channels C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # Query and residual start at zero: the pooling starts as the softmax(M)-weighted mean.
+        self.query = nn.Parameter(torch.zeros(dim))
+        self.key = nn.Linear(dim, dim)
+        self.residual = nn.Linear(dim, dim)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    def forward(self, cls: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
+        """(B, C), (B, P, C), (B, P) -> embeddings (B, C), not normalised."""
+        logits = self.key(patches) @ self.query / patches.shape[-1] ** 0.5
+        weights = (logits + bias).softmax(dim=1)
+        pooled = torch.einsum("bp,bpc->bc", weights, patches)
+        out: Tensor = pooled + self.residual(F.gelu(pooled))
+        return out
+
+
+class CNNBackbone:
+    """A timm feature extractor with maps at strides 8 and 16.
+
+    Args:
+        model: (B, 3, H, W) -> feature maps at strides 8 and 16.
+        widths: their channels.
+        record: what `record` returns; needs ``name``.
+        mean: channel means of the expected input, RGB in [0, 1].
+        std: channel deviations of the expected input.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        widths: tuple[int, int],
+        record: dict[str, Any],
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    ) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._record = record
+        self._mean = torch.tensor(mean).view(3, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1)
+        self.name = str(record["name"])
+        self.embed_dim = widths[-1]
+        self.patch_size = _STRIDES[-1]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], pretrained: bool) -> CNNBackbone:
+        """Build by timm name; see `create_backbone` and `restore_backbone`.
+
+        Raises:
+            ConfigurationError: the network has no feature maps at strides 8 and 16.
+        """
+        import timm
+
+        source = record["source"] if pretrained else record["architecture"]
+        probe = timm.create_model(record["architecture"], pretrained=False, features_only=True)
+        info: Any = probe.feature_info
+        strides = info.reduction()
+        if not set(_STRIDES) <= set(strides):
+            raise ConfigurationError(
+                f"backbone {record['name']!r}: expected feature maps at strides 8 and 16, got strides {strides}"
+            )
+        indices = [strides.index(stride) for stride in _STRIDES]
+        model: Any = timm.create_model(source, pretrained=pretrained, features_only=True, out_indices=indices)
+        channels = model.feature_info.channels()
+        cfg = model.pretrained_cfg
+        mean, std = tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))
+        record = {**record, "mean": list(mean), "std": list(std)}
+        return cls(model, (channels[0], channels[1]), record, mean, std)
+
+    def record(self) -> dict[str, Any]:
+        """Architecture, normalisation and name, JSON-able."""
+        return dict(self._record)
+
+    def module(self) -> nn.Module:
+        """The feature extractor."""
+        return self._model
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
+        x = images.permute(0, 3, 1, 2).float() / 255
+        return (x - self._mean.to(x.device)) / self._std.to(x.device)
+
+    @torch.no_grad()
+    def patch_descriptors(self, x: Tensor) -> list[Tensor]:
+        """Both feature maps, as they are."""
+        return list(self._model(x))
+
+    @torch.no_grad()
+    def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
+        """Feature map at stride 16 as tokens, each L2-normalised; the mean stands for the class token.
+
+        Args:
+            x: normalised images (B, 3, H, W).
+            bias: logits M of the positions (B, P).
+            guidance: not used; a convolution has no attention to guide before the pooling.
+        """
+        features = self._model(x)[-1].flatten(2).transpose(1, 2)
+        features = F.normalize(features, dim=-1)
+        return Tokens(features.mean(dim=1), features, bias)
+
+    def tail(self) -> nn.Module:
+        """A trainable attention pooling."""
+        return AttentionPool(self.embed_dim)

@@ -1,0 +1,156 @@
+"""timm vision transformers as backbones: AMG-ViT's guided class token.
+
+Two ways to run the blocks, chosen by `GuidanceConfig.hide_class_key`:
+
+* visible class key (as timm trains ViTs, and as AnomalyNCD guides them): every guided block takes
+  an attention mask whose class row alone is non-zero; patch tokens depend on the guidance;
+* hidden class key (*ours*; the embedded backbone is trained so): patch queries do not see the
+  class token, so patch tokens are the same whatever the guidance.
+
+Letters: B images, P patches, R register tokens, C channels, L blocks.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from protoanomalyncd.config import GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.class_row import class_row, guided_block
+from protoanomalyncd.vit.guidance import class_row_mask
+
+__all__ = ["ViTBackbone", "ViTTail"]
+
+
+class ViTTail(nn.Module):
+    """The last block, for the class token only, and the final norm; trained.
+
+    Args:
+        block: last block of the transformer (is copied).
+        norm: final norm (is copied).
+    """
+
+    def __init__(self, block: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.block = copy.deepcopy(block)
+        self.norm = copy.deepcopy(norm)
+
+    def forward(self, cls: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
+        """(B, C), (B, P, C), (B, P) -> embeddings (B, C), not normalised."""
+        out: Tensor = self.norm(class_row(self.block, cls.unsqueeze(1), patches, bias.unsqueeze(1)))
+        return out[:, 0]
+
+
+class ViTBackbone:
+    """A timm ``VisionTransformer`` with a class token.
+
+    Args:
+        model: the network.
+        record: what `record` returns; needs ``name``.
+        mean: channel means of the expected input, RGB in [0, 1].
+        std: channel deviations of the expected input.
+    """
+
+    def __init__(
+        self, model: nn.Module, record: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        self._model: Any = model.eval().requires_grad_(False)
+        self._record = record
+        self._mean = torch.tensor(mean).view(3, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1)
+        self.name = str(record["name"])
+        self.embed_dim = int(self._model.embed_dim)
+        self.patch_size = int(self._model.patch_embed.patch_size[0])
+        self._class_key_hidden = record["architecture"] == "protoanomalyncd_embedded"
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], pretrained: bool) -> ViTBackbone:
+        """Build by timm name; see `create_backbone` and `restore_backbone`.
+
+        Raises:
+            ConfigurationError: the network is no vision transformer with a class token.
+        """
+        import timm
+        from timm.models.vision_transformer import VisionTransformer
+
+        source = record["source"] if pretrained else record["architecture"]
+        model = timm.create_model(
+            source, pretrained=pretrained, num_classes=0, dynamic_img_size=True, **record.get("arguments", {})
+        )
+        if not isinstance(model, VisionTransformer) or model.cls_token is None:
+            raise ConfigurationError(
+                f"backbone {record['name']!r}: expected a timm VisionTransformer with a class token, got {type(model).__name__}"
+            )
+        mean = tuple(record.get("mean", model.pretrained_cfg["mean"]))
+        std = tuple(record.get("std", model.pretrained_cfg["std"]))
+        return cls(model, {**record, "mean": list(mean), "std": list(std)}, mean, std)
+
+    def record(self) -> dict[str, Any]:
+        """Architecture, normalisation and name, JSON-able."""
+        return dict(self._record)
+
+    def module(self) -> nn.Module:
+        """The timm model."""
+        module: nn.Module = self._model
+        return module
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
+        x = images.permute(0, 3, 1, 2).float() / 255
+        return (x - self._mean.to(x.device)) / self._std.to(x.device)
+
+    @torch.no_grad()
+    def patch_descriptors(self, x: Tensor) -> list[Tensor]:
+        """Feature maps for patch memories.
+
+        The embedded network offers its own; of any other, the tokens after a third, seven twelfths
+        and five sixths of the blocks (4, 7 and 10 of 12), each L2-normalised.
+        """
+        if hasattr(self._model, "patch_descriptors"):
+            own: list[Tensor] = self._model.patch_descriptors(x)
+            return own
+        depth = len(self._model.blocks)
+        layers = sorted({max(0, math.ceil(depth * share) - 1) for share in (1 / 3, 7 / 12, 5 / 6)})
+        maps: list[Tensor] = self._model.forward_intermediates(x, indices=layers, intermediates_only=True)
+        return [torch.nn.functional.normalize(m, dim=1) for m in maps]
+
+    @torch.no_grad()
+    def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
+        """Run all blocks but the last.
+
+        Args:
+            x: normalised images (B, 3, H, W).
+            bias: logits M of the patches (B, P).
+            guidance: `share_of_blocks` and `hide_class_key` are read here.
+
+        Returns:
+            Class tokens (B, C), register and patch tokens (B, R + P, C) and their logits, registers
+            with 0.
+        """
+        model = self._model
+        n_prefix = int(model.num_prefix_tokens)
+        all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
+        hidden = self._class_key_hidden if guidance.hide_class_key is None else guidance.hide_class_key
+        depth = len(model.blocks)
+        first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
+        full_bias = torch.nn.functional.pad(bias, (n_prefix - 1, 0))
+        if hidden:
+            cls, rest = all_tokens[:, :1], all_tokens[:, 1:]
+            for number, block in enumerate(model.blocks[:-1]):
+                row = full_bias.unsqueeze(1) if number >= first_guided else None
+                cls, rest = guided_block(block, cls, rest, row)
+            return Tokens(cls[:, 0], rest, full_bias)
+        mask = class_row_mask(bias, n_prefix)
+        for number, block in enumerate(model.blocks[:-1]):
+            all_tokens = block(all_tokens, attn_mask=mask) if number >= first_guided else block(all_tokens)
+        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], full_bias)
+
+    def tail(self) -> nn.Module:
+        """A trainable copy of the last block and the final norm."""
+        return ViTTail(self._model.blocks[-1], self._model.norm).requires_grad_(True)
