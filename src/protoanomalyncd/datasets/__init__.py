@@ -1,0 +1,65 @@
+"""Data sets: folders of images -> `Sample`s.
+
+Reads the MVTec AD layout (Bergmann et al., CVPR 2019; also MVTec AD itself), plain folders, and
+labelled base sets; turns the published folders of Magnetic Tile Defect and NEU-Seg into these
+layouts; and generates inspection images.
+
+    images.py     a file -> RGB array, mask, content key
+    folders.py    which files count
+    layout.py     a folder -> `Dataset` or `LabelledSet`
+    mtd.py, neu_seg.py, preparers.py    published data sets -> these layouts
+    values.py, staging.py    reading published masks; writing a folder whole or not at all
+    generated/    drawn products and defects
+
+Example::
+
+    data = load_dataset("DATA/mtd")
+    base = take_per_class(load_labelled("DATA/neu"), 100, seed=0)
+    image = read_image(data.unlabelled[0].path)
+"""
+
+from protoanomalyncd.datasets.folders import in_content_order
+from protoanomalyncd.datasets.generated import (
+    DEFECT_TYPES,
+    PRODUCTS,
+    defect_types_of,
+    generate,
+    generate_labelled,
+    render,
+)
+from protoanomalyncd.datasets.images import IMAGE_SUFFIXES, content_key, read_image, read_mask
+from protoanomalyncd.datasets.layout import (
+    Dataset,
+    LabelledSet,
+    load_dataset,
+    load_labelled,
+    take_per_class,
+)
+from protoanomalyncd.datasets.mtd import prepare_mtd
+from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
+from protoanomalyncd.datasets.preparers import PREPARERS, Preparer
+from protoanomalyncd.datasets.staging import PrepareSummary
+
+__all__ = [
+    "DEFECT_TYPES",
+    "IMAGE_SUFFIXES",
+    "PREPARERS",
+    "PRODUCTS",
+    "Dataset",
+    "LabelledSet",
+    "PrepareSummary",
+    "Preparer",
+    "content_key",
+    "defect_types_of",
+    "generate",
+    "generate_labelled",
+    "in_content_order",
+    "load_dataset",
+    "load_labelled",
+    "prepare_mtd",
+    "prepare_neu_seg",
+    "read_image",
+    "read_mask",
+    "render",
+    "take_per_class",
+]

@@ -1,4 +1,25 @@
-"""Generated inspection images."""
+"""Generated inspection images: what the demonstration, the tests and the documentation show.
+
+Nine products, five of them objects on a background (gear, pcb, tablet, tile, washer) and four
+textures (brushed_metal, fabric, leather, wood), with up to eight types of defect, drawn with
+numpy and OpenCV. Every image has its own generator, seeded by product, type and number: it does
+not depend on how many others are made. Pictures with and without defect are equal outside the
+mask, so the masks are exact.
+
+    fields.py    noise, shapes and strokes
+    scene.py     what a product hands to a defect
+    objects.py, board.py, textures.py    the products
+    defects.py   the defects
+    picture.py   product + defect + camera -> image and mask
+    writer.py    data sets on disk
+
+Source: drawn for this project; no photograph is used.
+
+Example:
+    >>> image, mask = render("washer", "scratch", seed=3)
+    >>> image.shape, mask.shape
+    ((256, 256, 3), (256, 256))
+"""
 
 from protoanomalyncd.datasets.generated.picture import (
     DEFECT_TYPES,
@@ -6,5 +27,13 @@ from protoanomalyncd.datasets.generated.picture import (
     defect_types_of,
     render,
 )
+from protoanomalyncd.datasets.generated.writer import generate, generate_labelled
 
-__all__ = ["DEFECT_TYPES", "PRODUCTS", "defect_types_of", "render"]
+__all__ = [
+    "DEFECT_TYPES",
+    "PRODUCTS",
+    "defect_types_of",
+    "generate",
+    "generate_labelled",
+    "render",
+]

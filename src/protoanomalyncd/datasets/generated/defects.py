@@ -49,6 +49,11 @@ def _shifted(field: FloatArray, light: tuple[float, float], by: float) -> FloatA
     return np.asarray(cv2.warpAffine(field, move, (size, size)), np.float32)
 
 
+def _blurred(field: FloatArray, sigma: float) -> FloatArray:
+    """`field` under a Gaussian of `sigma` [px]."""
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)
+
+
 def scratch(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """One to three fine smooth grooves: a bright flank beside a dark one."""
     size = scene.size
@@ -56,18 +61,23 @@ def scratch(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatAr
     extent = np.zeros((size, size), np.float32)
     length, bend = rng.uniform(0.2, 0.5), rng.uniform(0.1, 0.8)
     path = curve(rng, centre, length, bend)
-    width = rng.uniform(0.006, 0.011)
+    width = rng.uniform(0.007, 0.013)
     taper = np.clip(np.sin(np.linspace(0.15, np.pi - 0.15, len(path))) * 1.4, 0.35, 1)
     for k in range(int(rng.choice([1, 1, 2, 3]))):
         aside = np.asarray(rng.normal(0, 0.022, 2) * (k > 0), np.float32)
-        part = slice(0, None) if k == 0 else slice(int(rng.integers(0, 10)), int(rng.integers(15, 24)))
+        part = (
+            slice(0, None) if k == 0 else slice(int(rng.integers(0, 10)), int(rng.integers(15, 24)))
+        )
         line = stroke(size, path[part] + aside, (width * (0.6 if k else 1) * taper[part]))
         extent = np.maximum(extent, line)
     extent = extent * scene.cover
-    strength = rng.uniform(0.6, 1.0)
+    strength = rng.uniform(0.7, 1.0)
     # Bare material in the groove; the flank that faces away from the lamp is in shadow.
     dark = _shifted(extent, scene.light, -0.5 * width)
-    lifted = scene.colour * 0.35 + np.asarray(scene.inside, np.float32) * 0.75
+    lifted = scene.colour * 0.2 + np.asarray(scene.inside, np.float32) * 0.95
+    if scene.brightness() > 0.6:
+        # Nothing is brighter than a bright surface: here a groove shows by its shade.
+        lifted = scene.colour * 0.55
     picture = mix(scene.colour, np.clip(lifted, 0, 1), extent * strength)
     picture = mix(picture, picture * 0.3, extent * dark * strength * 0.8)
     return picture, extent
@@ -108,7 +118,7 @@ def hole(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray
     opening = coverage(distance, size) * scene.cover
     rim = coverage(np.abs(distance + 0.002) - 0.006, size, 0.006) * scene.cover
     depth = 1 - _shifted(coverage(distance, size), scene.light, rng.uniform(0.3, 0.6) * radius)
-    depth = cv2.GaussianBlur(depth, (0, 0), max(0.12 * radius * size, 0.4))
+    depth = _blurred(depth, max(0.12 * radius * size, 0.4))
     floor = scene.behind * (0.75 - 0.6 * depth)[..., None]
     x, y = grid(size)
     facing = ((x - centre[0]) * scene.light[0] + (y - centre[1]) * scene.light[1]) / radius
@@ -152,14 +162,16 @@ def stain(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArra
 def dent(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """A dimple: no change of material, only of shading; the texture is bent with it."""
     size = scene.size
-    radius = rng.uniform(0.05, 0.1)
+    radius = rng.uniform(0.07, 0.12)
     centre = scene.place(rng, 0.9 * radius)
-    distance = blob(rng, size, centre, radius, roughness=0.12, aspect=rng.uniform(1, 1.5), harmonics=3)
+    distance = blob(
+        rng, size, centre, radius, roughness=0.1, aspect=rng.uniform(1, 1.6), harmonics=3
+    )
     inward = np.clip(-distance / radius, 0, 1)
-    profile = inward**2 * (3 - 2 * inward)
-    height = (-profile * radius * 0.8).astype(np.float32)
-    height = cv2.GaussianBlur(height, (0, 0), 0.006 * size + 0.3)
-    relief = shaded(height, scene.light, rng.uniform(0.3, 0.45))
+    profile = 0.5 - 0.5 * np.cos(np.pi * np.sqrt(inward))
+    height = (-profile * radius * 0.5).astype(np.float32)
+    height = cv2.GaussianBlur(height, (0, 0), 0.012 * size + 0.3)
+    relief = shaded(height, scene.light, rng.uniform(0.28, 0.4))
     gy, gx = np.gradient(height * size)
     # Refraction of the surface: each pixel shows a point further down the slope.
     column, row = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
@@ -171,22 +183,30 @@ def dent(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray
         borderMode=cv2.BORDER_REFLECT_101,
     )
     base = 0.35 + 0.65 * scene.colour
-    picture = np.clip(bent + np.clip(relief, -0.38, 0.38)[..., None] * base, 0, 1)
+    picture = np.clip(bent + (0.3 * np.tanh(relief / 0.3))[..., None] * base, 0, 1)
     extent = coverage(distance, size, 0.01) * scene.cover
     return mix(scene.colour, picture.astype(np.float32), extent), extent
+
+
+def _near_outline(rng: np.random.Generator, scene: Scene, depth: float) -> tuple[float, float]:
+    """A random point at most `depth` [image sides] inside the outer outline, x, y."""
+    size = scene.size
+    solid = (scene.cover > 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(solid), outlines, -1, 1, cv2.FILLED)
+    inward = cv2.distanceTransform(filled, cv2.DIST_L2, 3)
+    rows, columns = np.nonzero((inward > 0) & (inward <= max(depth * size, 1.0)) & (solid > 0))
+    pick = int(rng.random() * len(rows))
+    return (columns[pick] + 0.5) / size, (rows[pick] + 0.5) / size
 
 
 def chipped_edge(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """A piece broken off at the outline: the background shows, framed by a bright fracture."""
     size = scene.size
-    solid = (scene.cover > 0.5).astype(np.uint8)
-    outlines, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(outlines, key=len)[:, 0]
-    at = outline[int(rng.random() * len(outline))] / size
-    radius = rng.uniform(0.04, 0.075)
+    radius = rng.uniform(0.045, 0.08)
+    at = _near_outline(rng, scene, 0.35 * radius)
     distance = blob(
-        rng, size, (float(at[0]), float(at[1])), radius, roughness=0.28,
-        aspect=rng.uniform(1.0, 1.7), harmonics=10,
+        rng, size, at, radius, roughness=0.17, aspect=rng.uniform(1.0, 1.7), harmonics=7
     )
     gone = coverage(distance, size) * scene.cover
     broken = coverage(distance - rng.uniform(0.012, 0.024), size) * scene.cover
@@ -199,6 +219,19 @@ def chipped_edge(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, Fl
     return picture, np.maximum(gone, broken)
 
 
+def _hair(
+    rng: np.random.Generator, centre: tuple[float, float], length: float, points: int = 60
+) -> FloatArray:
+    """A curled fibre: its curvature drifts; ``(points, 2)`` x, y [image sides]."""
+    drift = np.cumsum(rng.normal(0, 1, points))
+    drift = np.convolve(drift, np.ones(9) / 9, "same")
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(drift - drift.mean()) * rng.uniform(0.02, 0.05)
+    heading += np.linspace(0, rng.normal(0, 2.0), points)
+    steps = np.stack([np.cos(heading), np.sin(heading)], -1) * (length / points)
+    path = np.cumsum(steps, 0)
+    return np.asarray(path - path[points // 2] + np.asarray(centre), np.float32)
+
+
 def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """Foreign matter on the surface: a hair or thread, or scattered swarf and dust."""
     size = scene.size
@@ -206,7 +239,7 @@ def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, F
     matter = np.zeros((size, size), np.float32)
     if rng.random() < 0.5:
         width = rng.uniform(0.006, 0.009)
-        path = curve(rng, centre, rng.uniform(0.3, 0.5), rng.uniform(3.0, 5.0), 40)
+        path = _hair(rng, centre, rng.uniform(0.3, 0.55))
         matter = stroke(size, path, width)
         colours = [(0.75, 0.12, 0.12), (0.1, 0.16, 0.5), (0.92, 0.92, 0.88), (0.05, 0.05, 0.05)]
     else:
@@ -215,7 +248,11 @@ def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, F
             far = rng.normal(0, 0.05, 2)
             at = (centre[0] + float(far[0]), centre[1] + float(far[1]))
             grain = blob(
-                rng, size, at, rng.uniform(0.006, 0.016), roughness=0.35,
+                rng,
+                size,
+                at,
+                rng.uniform(0.006, 0.016),
+                roughness=0.35,
                 aspect=rng.uniform(1, 2.5),
             )
             matter = np.maximum(matter, coverage(grain, size))
@@ -225,7 +262,9 @@ def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, F
     mean = scene.brightness()
     colour = max(picks, key=lambda c: abs(float(c.mean()) - mean))
     matter = matter * np.maximum(scene.cover, 0)
-    shadow = cv2.GaussianBlur(_shifted(matter, scene.light, 0.8 * width), (0, 0), 0.004 * size + 0.3)
+    shadow = cv2.GaussianBlur(
+        _shifted(matter, scene.light, 0.8 * width), (0, 0), 0.004 * size + 0.3
+    )
     shadow = shadow * scene.cover
     round_ = np.clip(shaded(matter * np.float32(width), scene.light, 0.25), -0.2, 0.2)
     picture = mix(scene.colour, scene.colour * 0.45, shadow)
@@ -236,20 +275,22 @@ def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, F
 def burn(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """Discolouration by heat: soft rings from straw over brown to black."""
     size = scene.size
-    radius = rng.uniform(0.09, 0.16)
+    radius = rng.uniform(0.11, 0.19)
     centre = scene.place(rng, 0.6 * radius)
-    distance = blob(rng, size, centre, radius, roughness=0.15, aspect=rng.uniform(1, 1.5), harmonics=4)
+    distance = blob(
+        rng, size, centre, radius, roughness=0.15, aspect=rng.uniform(1, 1.5), harmonics=4
+    )
     heat = np.clip(-distance / radius + 0.05 * smooth_noise(rng, size, 12, 3), 0, 1)
     heat = heat * rng.uniform(0.8, 1.2)
-    at = [0.0, 0.12, 0.3, 0.55, 0.9]
+    at = [0.0, 0.2, 0.42, 0.7, 1.0]
     tints = [(1, 1, 1), (1.0, 0.88, 0.62), (0.68, 0.45, 0.26), (0.3, 0.22, 0.2), (0.1, 0.09, 0.1)]
     tint = np.stack([np.interp(heat, at, [t[c] for t in tints]) for c in range(3)], -1)
     picture = scene.colour * tint.astype(np.float32)
     if scene.brightness() < 0.33:
-        # Charring on dark material bleaches first, then greys.
-        ash = np.interp(heat, at, [0, 0.1, 0.22, 0.3, 0.18]).astype(np.float32)[..., None]
-        picture = picture + ash * np.array([1.0, 0.85, 0.7], np.float32)
-    extent = np.clip(heat / 0.12, 0, 1).astype(np.float32) * scene.cover
+        # On dark material the char is hard to see; its rim of ash is not.
+        ash = np.interp(heat, at, [0, 0.16, 0.12, 0.06, 0.03]).astype(np.float32)[..., None]
+        picture = picture + ash * np.array([1.0, 0.86, 0.68], np.float32)
+    extent = np.clip(heat / 0.2, 0, 1).astype(np.float32) * scene.cover
     return mix(scene.colour, np.clip(picture, 0, 1), scene.cover), extent
 
 

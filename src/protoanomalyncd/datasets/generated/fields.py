@@ -6,14 +6,16 @@ are ``float32`` of shape ``(S, S)``, S = side of the image [px].
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from protoanomalyncd.structures import FloatArray, MaskArray
+from protoanomalyncd.structures import FloatArray
 
 __all__ = [
+    "Field",
     "blob",
     "coverage",
     "curve",
@@ -27,6 +29,9 @@ __all__ = [
     "wander",
 ]
 
+Field: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Intermediate values, of either precision."""
+
 _SUBPIXEL_BITS = 4
 """OpenCV draws at 1/16 pixel."""
 
@@ -35,7 +40,7 @@ def grid(size: int) -> tuple[FloatArray, FloatArray]:
     """Coordinates x and y of the pixels' centres, in (0, 1); each ``(S, S)``."""
     line = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = np.meshgrid(line, line)
-    return x, y
+    return x.astype(np.float32), y.astype(np.float32)
 
 
 def smooth_noise(
@@ -73,7 +78,7 @@ def smooth_noise(
     return np.asarray(total * np.float32(1.33 / np.sqrt(weight)), np.float32)
 
 
-def coverage(distance: FloatArray, size: int, softness: float = 0.0) -> FloatArray:
+def coverage(distance: Field, size: int, softness: float = 0.0) -> FloatArray:
     """Share of each pixel inside a shape, from its signed distance (negative = inside).
 
     Args:
@@ -82,33 +87,33 @@ def coverage(distance: FloatArray, size: int, softness: float = 0.0) -> FloatArr
         softness: width of the blurred edge [image sides]; 0 = one pixel.
     """
     width = max(1.0 / size, softness)
-    return np.clip(0.5 - distance / width, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance / width, 0.0, 1.0), np.float32)
 
 
-def rounded_box(x: FloatArray, y: FloatArray, half: tuple[float, float], r: float) -> FloatArray:
+def rounded_box(x: Field, y: Field, half: tuple[float, float], r: float) -> FloatArray:
     """Signed distance to a box of half sides `half` with corners of radius `r`, at the origin."""
     qx, qy = np.abs(x) - (half[0] - r), np.abs(y) - (half[1] - r)
     outside = np.hypot(np.maximum(qx, 0), np.maximum(qy, 0))
     return np.asarray(outside + np.minimum(np.maximum(qx, qy), 0) - r, np.float32)
 
 
-def mix(first: Any, second: Any, weight: FloatArray) -> FloatArray:
+def mix(first: Any, second: Any, weight: Field) -> FloatArray:
     """``first`` where weight is 0, ``second`` where it is 1; weight ``(S, S)``, colours RGB."""
     w = weight[..., None]
     return np.asarray(np.float32(1) * first * (1 - w) + second * w, np.float32)
 
 
-def ramp(values: FloatArray, stops: list[tuple[float, float, float]]) -> FloatArray:
+def ramp(values: Field, stops: list[tuple[float, float, float]]) -> FloatArray:
     """Colours along a ramp: ``(S, S)`` values in [0, 1] -> ``(S, S, 3)``."""
     at = np.linspace(0, 1, 256)
     places = np.linspace(0, 1, len(stops))
     table = np.stack(
         [np.interp(at, places, [s[channel] for s in stops]) for channel in range(3)], axis=-1
     ).astype(np.float32)
-    return table[np.clip(values * 255, 0, 255).astype(np.uint8)]
+    return np.asarray(table[np.clip(values * 255, 0, 255).astype(np.uint8)], np.float32)
 
 
-def shaded(height: FloatArray, light: tuple[float, float], strength: float) -> FloatArray:
+def shaded(height: Field, light: tuple[float, float], strength: float) -> FloatArray:
     """Brightness change of a relief lit from direction `light` (x, y); ``(S, S)``.
 
     Args:
@@ -146,8 +151,9 @@ def blob(
     turn = rng.uniform(0, np.pi)
     stretch = np.sqrt(aspect)
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    x, y = (c * x + s * y) / np.float32(stretch), (c * y - s * x) * np.float32(stretch)
-    distance, angle = cv2.cartToPolar(x, y)
+    along = np.asarray((c * x + s * y) / stretch, np.float32)
+    across = np.asarray((c * y - s * x) * stretch, np.float32)
+    distance, angle = cv2.cartToPolar(along, across)
     at = np.linspace(0, 2 * np.pi, 361)
     outline = np.ones(361)
     for k in range(1, harmonics + 1):
@@ -193,9 +199,7 @@ def wander(
     return np.asarray(points, np.float32)
 
 
-def stroke(
-    size: int, path: FloatArray, widths: FloatArray | float, closed: bool = False
-) -> FloatArray:
+def stroke(size: int, path: FloatArray, widths: Field | float, closed: bool = False) -> FloatArray:
     """Coverage of a line of varying width, anti-aliased; ``(S, S)`` in [0, 1].
 
     Args:
@@ -207,7 +211,7 @@ def stroke(
     # Drawn at three times the size: OpenCV's own anti-aliasing has whole-pixel widths only.
     factor = 3 if size <= 512 else 2
     side = size * factor
-    canvas: MaskArray | Any = np.zeros((side, side), np.uint8)
+    canvas = np.zeros((side, side), np.uint8)
     corners = np.round(path * side * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     thick = np.broadcast_to(np.asarray(widths, np.float32), (len(path),)) * side
     ends = range(len(path) if closed else len(path) - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from protoanomalyncd.datasets.generated.board import printed_board
 from protoanomalyncd.datasets.generated.fields import (
     coverage,
     grid,
@@ -32,6 +33,7 @@ def _lay(
     cover: FloatArray,
     light: tuple[float, float],
     inside: Colour,
+    *,
     shadow: float = 0.02,
 ) -> Scene:
     """Put a product on its background, with the shadow that it casts."""
@@ -43,7 +45,8 @@ def _lay(
     cast = cv2.GaussianBlur(cast, (0, 0), max(0.6 * shadow * size, 0.5))
     ground = on * (1 - 0.55 * cast)[..., None]
     picture = mix(ground, np.clip(colour, 0, 1), cover)
-    return Scene(np.clip(picture, 0, 1), cover, np.clip(ground, 0, 1), light, inside)
+    behind = on * (1 - 0.3 * cast)[..., None]
+    return Scene(np.clip(picture, 0, 1), cover, np.clip(behind, 0, 1), light, inside)
 
 
 def _belt(rng: np.random.Generator, size: int) -> FloatArray:
@@ -61,7 +64,7 @@ def _polar(rng: np.random.Generator, size: int) -> tuple[FloatArray, FloatArray]
     x, y = grid(size)
     shift = rng.normal(0, 0.008, 2).astype(np.float32)
     radius, angle = cv2.cartToPolar(x - 0.5 - shift[0], y - 0.5 - shift[1])
-    return radius, angle
+    return np.asarray(radius, np.float32), np.asarray(angle, np.float32)
 
 
 def _turned(
@@ -69,15 +72,16 @@ def _turned(
 ) -> FloatArray:
     """Grey value of metal turned on a lathe: circular grooves and the reflex across them."""
     size = radius.shape[0]
-    groove = rng.standard_normal(400).astype(np.float32)
-    groove = groove + 0.8 * np.convolve(rng.standard_normal(400), np.ones(5) / 2.2, "same")
+    coarse = np.convolve(rng.standard_normal(400), np.ones(5) / 2.2, "same")
+    groove = (rng.standard_normal(400) + 0.8 * coarse).astype(np.float32)
     at = radius * 560
     index = np.minimum(at.astype(np.int32), 398)
     part = at - index
     lines = groove[index] * (1 - part) + groove[index + 1] * part
     towards = angle - np.float32(np.arctan2(light[1], light[0]))
     # Grooves reflect along the two radii that point at the lamp.
-    fan = np.cos(towards) ** 8 + 0.35 * np.cos(towards * 2 + 0.9) ** 6
+    narrow, wide = np.square(np.cos(towards)), np.square(np.cos(towards * 2 + np.float32(0.9)))
+    fan = np.square(np.square(narrow)) + 0.35 * wide * wide * wide
     grey = 0.5 + 0.24 * fan + (0.022 + 0.02 * fan) * lines + 0.015 * smooth_noise(rng, size, 5)
     return np.asarray(grey, np.float32)
 
@@ -122,7 +126,7 @@ def gear(rng: np.random.Generator, size: int) -> Scene:
     colour = grey[..., None].astype(np.float32) * np.array([1.18, 0.98, 0.6], np.float32)
     paper = 0.74 + 0.01 * smooth_noise(rng, size, 120) + 0.012 * smooth_noise(rng, size, 4)
     ground = paper[..., None] * np.array([0.98, 1.0, 1.02], np.float32)
-    return _lay(ground, colour, cover, light, (0.8, 0.68, 0.4), 0.016)
+    return _lay(ground, colour, cover, light, (0.8, 0.68, 0.4), shadow=0.016)
 
 
 def tablet(rng: np.random.Generator, size: int) -> Scene:
@@ -141,13 +145,15 @@ def tablet(rng: np.random.Generator, size: int) -> Scene:
     height = dome - 0.012 * score + 0.0007 * smooth_noise(rng, size, 60, 2)
     relief = np.clip(shaded(height.astype(np.float32), light, 0.2), -0.3, 0.16)
     grey = 0.8 + relief - 0.06 * score + 0.008 * smooth_noise(rng, size, 120)
-    gloss = np.exp(-(((u * 1.0 - light[0] * 0.2) / 0.16) ** 2) - ((v - light[1] * 0.09) / 0.05) ** 2)
+    gloss = np.exp(
+        -(((u * 1.0 - light[0] * 0.2) / 0.16) ** 2) - ((v - light[1] * 0.09) / 0.05) ** 2
+    )
     colour = grey[..., None].astype(np.float32) * np.array([1.04, 0.93, 0.85], np.float32)
     colour = colour + 0.07 * gloss[..., None]
     weave = np.sin(x * 240 + rng.uniform(0, 6)) * np.sin(y * 240 + rng.uniform(0, 6))
     tray = 1 + 0.05 * weave + 0.03 * smooth_noise(rng, size, 5, 2)
     ground = tray[..., None] * np.array([0.2, 0.33, 0.47], np.float32)
-    return _lay(ground.astype(np.float32), colour, cover, light, (0.97, 0.95, 0.92), 0.035)
+    return _lay(ground.astype(np.float32), colour, cover, light, (0.97, 0.95, 0.92), shadow=0.035)
 
 
 def tile(rng: np.random.Generator, size: int) -> Scene:
@@ -175,98 +181,21 @@ def tile(rng: np.random.Generator, size: int) -> Scene:
     colour = colour + 0.06 * gloss[..., None]
     sand = 0.5 + 0.035 * smooth_noise(rng, size, 128) + 0.03 * smooth_noise(rng, size, 50, 2)
     ground = sand[..., None] * np.array([1.0, 0.97, 0.92], np.float32)
-    return _lay(ground.astype(np.float32), colour, cover, light, (0.86, 0.66, 0.5), 0.012)
+    return _lay(ground.astype(np.float32), colour, cover, light, (0.86, 0.66, 0.5), shadow=0.012)
 
 
 def pcb(rng: np.random.Generator, size: int) -> Scene:
     """A populated circuit board on an anti-static mat; every board has the same layout."""
     light = _lamp(rng)
-    x, y = grid(size)
-    shift, turn = rng.normal(0, 0.006, 2), np.float32(rng.normal(0, 0.008))
-    dx, dy = x - np.float32(0.5 + shift[0]), y - np.float32(0.5 + shift[1])
-    u, v = dx + turn * dy, dy - turn * dx
-    distance = rounded_box(u, v, (0.44, 0.4), 0.025)
-    screws = np.hypot(np.abs(u) - 0.39, np.abs(v) - 0.35)
-    distance = np.maximum(distance, 0.022 - screws)
-    cover = coverage(distance, size)
-    weave = 0.012 * smooth_noise(rng, size, 128) + 0.02 * smooth_noise(rng, size, 4)
-    colour = (1 + 4 * weave)[..., None] * np.array([0.06, 0.29, 0.17], np.float32)
-    copper = coverage(_traces(u, v), size)
-    colour = mix(colour, np.array([0.13, 0.43, 0.26], np.float32), copper)
-    ring = coverage(np.abs(screws - 0.03) - 0.007, size)
-    colour = mix(colour, np.array([0.82, 0.72, 0.45], np.float32), ring)
-    colour = _components(rng, colour, u, v, light)
+    colour, cover = printed_board(size)
+    shift, turn = rng.normal(0, 0.006, 2) * size, float(rng.normal(0, 0.45))
+    move = cv2.getRotationMatrix2D((size / 2, size / 2), turn, 1.0)
+    move = np.asarray(move) + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
+    # The board was drawn on solder mask up to the frame: its border stays clean when it moves.
+    moved = cv2.warpAffine(colour, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    cover = np.asarray(cv2.warpAffine(cover, move, (size, size)), np.float32)
+    weave = 0.05 * smooth_noise(rng, size, 128) + 0.07 * smooth_noise(rng, size, 4)
     mat = 0.55 + 0.012 * smooth_noise(rng, size, 100) + 0.02 * smooth_noise(rng, size, 3)
     ground = mat[..., None] * np.array([0.93, 0.98, 1.05], np.float32)
-    return _lay(ground.astype(np.float32), colour, cover, light, (0.66, 0.6, 0.4), 0.014)
-
-
-def _traces(u: FloatArray, v: FloatArray) -> FloatArray:
-    """Signed distance to the copper under the solder mask."""
-    layout = np.random.default_rng(20)
-    best = np.full(u.shape, 1.0, np.float32)
-    for k in range(9):
-        # A fan of parallel tracks with a 45 degree bend, from the large chip to the connector.
-        at = np.float32(-0.3 + 0.032 * k)
-        bend = v - at - np.float32(0.06) - np.clip(u - 0.02 + 0.018 * k, 0, 0.1)
-        inside = np.maximum(np.abs(u - 0.1) - 0.27, np.abs(bend) * 0.8 - 0.0045)
-        best = np.minimum(best, inside)
-    for _ in range(16):
-        px, py = layout.uniform(-0.4, 0.4), layout.uniform(-0.36, 0.36)
-        best = np.minimum(best, np.hypot(u - np.float32(px), v - np.float32(py)) - 0.011)
-    return best
-
-
-_PARTS: tuple[tuple[float, float, float, float, str], ...] = (
-    (-0.2, -0.1, 0.1, 0.1, "chip"),
-    (0.12, 0.22, 0.075, 0.05, "chip"),
-    (-0.27, 0.2, 0.035, 0.02, "passive"),
-    (-0.17, 0.2, 0.035, 0.02, "passive"),
-    (-0.27, 0.28, 0.035, 0.02, "passive"),
-    (-0.17, 0.28, 0.035, 0.02, "passive"),
-    (-0.06, 0.26, 0.02, 0.036, "passive"),
-    (0.28, 0.24, 0.02, 0.036, "passive"),
-    (0.02, -0.28, 0.036, 0.02, "passive"),
-    (0.12, -0.28, 0.036, 0.02, "passive"),
-)
-"""Components of the board: centre x, y, half width, half height [image sides], kind."""
-
-
-def _components(
-    rng: np.random.Generator,
-    colour: FloatArray,
-    u: FloatArray,
-    v: FloatArray,
-    light: tuple[float, float],
-) -> FloatArray:
-    """Solder the components and the connector onto the board."""
-    size = u.shape[0]
-    solder = np.array([0.74, 0.75, 0.76], np.float32)
-    for px, py, w, h, kind in _PARTS:
-        # A pick-and-place machine is good to a fraction of a per cent.
-        du = u - np.float32(px + rng.normal(0, 0.0015))
-        dv = v - np.float32(py + rng.normal(0, 0.0015))
-        if kind == "chip":
-            pins = np.maximum(np.abs(du) - w - 0.022, np.abs(dv) - h * 0.92)
-            pins = np.maximum(pins, np.abs((dv / 0.026 + 100) % 1 - 0.5) * 0.026 - 0.0065)
-            body = rounded_box(du, dv, (w, h), 0.006)
-            dot = np.hypot(du + w * 0.75, dv + h * 0.75) - 0.011
-            body_colour = np.array([0.09, 0.09, 0.1], np.float32)
-        else:
-            pins = np.maximum(np.abs(du) - w, np.abs(dv) - h)
-            body = np.maximum(np.abs(du) - (w * 0.55 if w > h else w * 0.9),
-                              np.abs(dv) - (h * 0.9 if w > h else h * 0.55))
-            dot = np.ones_like(du)
-            body_colour = np.array([0.62, 0.5, 0.36], np.float32)
-        lit = np.clip(-(du * light[0] + dv * light[1]) * -1.2, -0.08, 0.12)
-        colour = mix(colour, colour * 0.55, coverage(rounded_box(
-            du + light[0] * 0.009, dv + light[1] * 0.009, (w + 0.004, h + 0.004), 0.006
-        ), size, 0.012))
-        colour = mix(colour, solder + lit[..., None] * 2, coverage(pins, size))
-        colour = mix(colour, body_colour + lit[..., None], coverage(body, size))
-        colour = mix(colour, np.array([0.3, 0.3, 0.31], np.float32), coverage(dot, size))
-    pads = np.maximum(np.abs(u - 0.4) - 0.03, np.abs((v / 0.05 + 100) % 1 - 0.5) * 0.05 - 0.016)
-    pads = np.maximum(pads, np.abs(v) - 0.25)
-    return mix(colour, np.array([0.86, 0.73, 0.4], np.float32), coverage(pads, size))
-
-
+    colour = np.asarray(moved * (1 + weave)[..., None], np.float32)
+    return _lay(ground.astype(np.float32), colour, cover, light, (0.66, 0.6, 0.4), shadow=0.014)

@@ -53,7 +53,9 @@ def defect_types_of(product: str) -> tuple[str, ...]:
         ConfigurationError: the product is unknown.
     """
     if product not in _MAKERS:
-        raise ConfigurationError(f"expected a product out of {', '.join(PRODUCTS)}; got {product!r}")
+        raise ConfigurationError(
+            f"expected a product out of {', '.join(PRODUCTS)}; got {product!r}"
+        )
     return tuple(t for t in DEFECT_TYPES if product in _OBJECTS or t != "chipped_edge")
 
 
@@ -102,9 +104,7 @@ def _rng(product: str, defect: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def _damaged(
-    scene: Scene, defect: str, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+def _damaged(scene: Scene, defect: str, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Scene with a defect that is large enough to be seen, and its extent."""
     least = max(6.0, 0.0012 * scene.size**2)
     best: tuple[FloatArray, FloatArray] | None = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from protoanomalyncd.datasets.generated.fields import grid, mix, ramp, shaded, smooth_noise
+from protoanomalyncd.datasets.generated.fields import Field, grid, mix, ramp, shaded, smooth_noise
 from protoanomalyncd.datasets.generated.scene import Scene
-from protoanomalyncd.structures import FloatArray
 
 __all__ = ["brushed_metal", "fabric", "leather", "wood"]
 
@@ -20,16 +19,16 @@ def _lamp(rng: np.random.Generator) -> tuple[float, float]:
 
 def _texture(
     rng: np.random.Generator,
-    colour: FloatArray,
+    colour: Field,
     behind: tuple[float, float, float],
     inside: tuple[float, float, float],
     light: tuple[float, float],
 ) -> Scene:
     size = colour.shape[0]
-    dark = np.empty_like(colour)
+    dark = np.empty((size, size, 3), np.float32)
     dark[:] = np.asarray(behind, np.float32) * np.float32(rng.uniform(0.8, 1.2))
     full = np.ones((size, size), np.float32)
-    return Scene(np.clip(colour, 0, 1), full, dark, light, inside)
+    return Scene(np.clip(colour, 0, 1).astype(np.float32), full, dark, light, inside)
 
 
 def brushed_metal(rng: np.random.Generator, size: int) -> Scene:
@@ -103,7 +102,9 @@ def leather(rng: np.random.Generator, size: int) -> Scene:
     side = max(size, 192)
     cells = 30
     step = side / cells
-    centres = (np.mgrid[0:cells, 0:cells].reshape(2, -1).T + rng.uniform(0, 1, (cells**2, 2))) * step
+    centres = (
+        np.mgrid[0:cells, 0:cells].reshape(2, -1).T + rng.uniform(0, 1, (cells**2, 2))
+    ) * step
     points = np.full((side, side), 255, np.uint8)
     place = np.clip(centres.astype(np.int32), 0, side - 1)
     points[place[:, 0], place[:, 1]] = 0

@@ -1,0 +1,162 @@
+"""Generated data sets on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from protoanomalyncd.datasets.generated.picture import PRODUCTS, defect_types_of, render
+from protoanomalyncd.datasets.staging import build_folder, write_image, write_mask
+from protoanomalyncd.errors import ConfigurationError
+
+__all__ = ["generate", "generate_labelled"]
+
+
+def generate(
+    out: str | Path,
+    product: str = "washer",
+    *,
+    n_normal: int = 40,
+    n_per_type: int = 12,
+    types: Sequence[str] | None = None,
+    size: int = 256,
+    seed: int = 0,
+    n_good: int | None = None,
+) -> Path:
+    """Write a data set in the MVTec AD layout, masks included.
+
+    An image depends on the seed, its folder and its number only: more images leave the others as
+    they were. A finished folder of the same arguments is left alone.
+
+    Args:
+        out: folder to write; appears only when complete.
+        product: one of `PRODUCTS`.
+        n_normal: images of ``train/good``.
+        n_per_type: images of each ``test/<type>``.
+        types: defect types; None = all that the product can have.
+        size: side of the images [px].
+        seed: of the whole set.
+        n_good: images of ``test/good``; None = `n_per_type`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: an unknown product or type, or a negative number of images.
+        OutputError: `out` holds other files, or cannot be written.
+    """
+    kinds = _types([product], types)
+    n_good = n_per_type if n_good is None else n_good
+    if n_normal < 0 or n_good < 0 or n_per_type < 1:
+        raise ConfigurationError(
+            "expected n_normal and n_good of at least 0 and n_per_type of at least 1, got "
+            f"{n_normal}, {n_good}, {n_per_type}"
+        )
+    identity = {
+        "data_set": "generated",
+        "product": product,
+        "types": list(kinds),
+        "numbers": [n_normal, n_good, n_per_type],
+        "size": size,
+        "seed": seed,
+    }
+
+    def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
+        counts = {"train/good": n_normal, "test/good": n_good}
+        for place, count in list(counts.items()):
+            for i in range(count):
+                image, _ = render(product, None, _number(seed, place, i), size)
+                write_image(staging / place / f"{i:03d}.png", image)
+        for kind in kinds:
+            place = f"test/{kind}"
+            counts[place] = n_per_type
+            for i in range(n_per_type):
+                image, mask = render(product, kind, _number(seed, place, i), size)
+                write_image(staging / place / f"{i:03d}.png", image)
+                write_mask(staging / "ground_truth" / kind / f"{i:03d}_mask.png", mask)
+        return counts, {}
+
+    return build_folder(Path(out), identity, fill).root
+
+
+def generate_labelled(
+    out: str | Path,
+    products: Sequence[str] = ("brushed_metal", "leather", "tile"),
+    *,
+    types: Sequence[str] | None = ("burn", "crack", "stain"),
+    n_per_type: int = 12,
+    size: int = 256,
+    seed: int = 0,
+) -> Path:
+    """Write a labelled base set: ``images/<type>``, ``masks/<type>``.
+
+    Each class holds `n_per_type` images, of the products in turn, so that a class is a kind of
+    defect and not a product.
+
+    Args:
+        out: folder to write; appears only when complete.
+        products: one or more of `PRODUCTS`.
+        types: defect types, at least two; None = all that every one of the products can have.
+        n_per_type: images of each type, at least 2.
+        size: side of the images [px].
+        seed: of the whole set.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: an unknown product or type, or too few of anything.
+        OutputError: `out` holds other files, or cannot be written.
+    """
+    kinds = _types(products, types)
+    if n_per_type < 2 or len(kinds) < 2:
+        raise ConfigurationError(
+            f"expected at least 2 types and 2 images of each, got {len(kinds)} and {n_per_type}"
+        )
+    identity = {
+        "data_set": "generated_labelled",
+        "products": list(products),
+        "types": list(kinds),
+        "numbers": [n_per_type],
+        "size": size,
+        "seed": seed,
+    }
+
+    def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
+        for kind in kinds:
+            for i in range(n_per_type):
+                product = products[i % len(products)]
+                number = _number(seed, f"images/{kind}", i)
+                image, mask = render(product, kind, number, size)
+                name = f"{product}_{i:03d}.png"
+                write_image(staging / "images" / kind / name, image)
+                write_mask(staging / "masks" / kind / name, mask)
+        return {f"images/{kind}": n_per_type for kind in kinds}, {}
+
+    return build_folder(Path(out), identity, fill).root
+
+
+def _types(products: Sequence[str], types: Sequence[str] | None) -> tuple[str, ...]:
+    """The wanted types, sorted, if every product can have them."""
+    if not products:
+        raise ConfigurationError(f"expected products out of {', '.join(PRODUCTS)}; got none")
+    shared = set(defect_types_of(products[0]))
+    for product in products[1:]:
+        shared &= set(defect_types_of(product))
+    wanted = sorted(shared) if types is None else sorted(set(types))
+    unknown = [kind for kind in wanted if kind not in shared]
+    if unknown or not wanted:
+        raise ConfigurationError(
+            f"expected defect types of {', '.join(products)} out of {', '.join(sorted(shared))}; "
+            f"got {unknown[0]!r}"
+            if unknown
+            else "expected at least one defect type, got none"
+        )
+    return tuple(wanted)
+
+
+def _number(seed: int, place: str, i: int) -> int:
+    """Number of an image: the same whatever else is made; no two places share one."""
+    digest = hashlib.sha256(f"{seed}/{place}/{i}".encode()).digest()
+    return int.from_bytes(digest[:6], "little")

@@ -1,0 +1,197 @@
+"""Files -> arrays: images, masks, and the key that identifies an image by its content.
+
+Brightness is never stretched to an image's own minimum and maximum: two images of one camera
+stay comparable. So 16-bit images are scaled by the full 16-bit range, and float images, which
+have no fixed range, are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from protoanomalyncd.errors import ImageError
+from protoanomalyncd.structures import ImageArray, MaskArray
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "content_key",
+    "decode",
+    "read_image",
+    "read_mask",
+]
+
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".pgm",
+    ".ppm",
+)
+"""Suffixes, in lower case, of the files that count as images."""
+
+MIN_SIDE = 8
+"""Shortest side of a usable image [px]."""
+
+MAX_PIXELS = 100_000_000
+"""Largest usable image [px]: beyond it a small file may unpack to gigabytes."""
+
+
+def read_image(path: str | Path) -> ImageArray:
+    """Read an image as RGB.
+
+    Grey, palette, CMYK and 16-bit images are converted; an alpha channel is dropped (not blended:
+    the colours are those that the camera saw); the EXIF orientation is applied; of a file with
+    several pages the first is read. 16-bit values are divided by 257.
+
+    Args:
+        path: the image file.
+
+    Returns:
+        ``uint8`` RGB, ``(H, W, 3)``.
+
+    Raises:
+        ImageError: the file is missing, empty, damaged, no image, of 32-bit values, smaller than
+            `MIN_SIDE` or larger than `MAX_PIXELS`.
+    """
+    path = Path(path)
+    picture = decode(path)
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = _sixteen_bit(path, picture)
+        pixels = np.repeat(values[..., None], 3, axis=2)
+    else:
+        if picture.mode == "P" and "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+        pixels = np.asarray(picture.convert("RGB"), np.uint8)
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise ImageError(
+            f"{path}: expected an image of at least {MIN_SIDE} x {MIN_SIDE} pixels, got "
+            f"{pixels.shape[1]} x {pixels.shape[0]}; remove it"
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def read_mask(path: str | Path, shape: tuple[int, int]) -> MaskArray:
+    """Read a ground-truth mask: every non-zero pixel is anomalous.
+
+    Of a colour mask any non-zero channel counts, of a palette mask the index, and an alpha
+    channel does not count.
+
+    Args:
+        path: the mask file.
+        shape: height and width of its image [px].
+
+    Returns:
+        ``bool``, ``(H, W)``, True = anomaly.
+
+    Raises:
+        ImageError: the file is missing, damaged, no image, or not of the image's size.
+    """
+    path = Path(path)
+    picture = decode(path)
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        picture = picture.convert("L" if picture.mode[0] == "L" else "RGB")
+    values = np.asarray(picture)
+    mask: MaskArray = np.asarray(values != 0)
+    if mask.ndim == 3:
+        mask = np.asarray(mask.any(axis=2))
+    if mask.shape != tuple(shape):
+        raise ImageError(
+            f"{path}: expected a mask of {shape[1]} x {shape[0]} pixels like its image, got "
+            f"{mask.shape[1]} x {mask.shape[0]}; give the mask that belongs to the image"
+        )
+    return mask
+
+
+def content_key(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    The canonical order of processing is by this key, never by name: renaming files or folders
+    then changes no result.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path}: expected a readable file, got: {error.strerror}") from error
+
+
+def decode(path: Path) -> Image.Image:
+    """Decode a file completely and turn it upright; every failure becomes one clear line."""
+    if path.is_dir():
+        raise ImageError(f"{path}: expected an image file, got a folder; give the file itself")
+    try:
+        n_bytes = path.stat().st_size
+    except OSError as error:
+        raise ImageError(
+            f"{path}: expected an image file, got: {error.strerror}; check the path"
+        ) from error
+    if n_bytes == 0:
+        raise ImageError(f"{path}: expected an image, got an empty file (0 bytes); copy it again")
+    try:
+        with warnings.catch_warnings():
+            # The size is checked below; Pillow's warning would be a second line.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
+            _check_size(path, picture.size)
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+    except (ImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(path, "more than Pillow opens")) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path}: expected an image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}), got a file "
+            "of another or a damaged format; remove it or save it anew"
+        ) from error
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on damaged bytes (OSError, SyntaxError,
+        # ValueError, struct.error, zlib.error, IndexError, ...).
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ImageError(
+            f"{path}: expected a whole image, got a truncated or damaged file ({reason}); "
+            "copy it again"
+        ) from error
+    return upright
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(_too_large(path, f"{size[0]} x {size[1]}"))
+
+
+def _too_large(path: Path, size: str) -> str:
+    return (
+        f"{path}: expected at most {MAX_PIXELS // 1_000_000} million pixels, got {size}; "
+        "cut it into pieces or make it smaller"
+    )
+
+
+def _sixteen_bit(path: Path, picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """Grey values of a 16-bit image as 8 bits; ``(H, W)``."""
+    values = np.asarray(picture)
+    # Pillow opens some 16-bit files with 32-bit integers; values beyond 16 bits betray the others.
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        kind = "float" if values.dtype.kind == "f" else "32-bit integer"
+        raise ImageError(
+            f"{path}: expected 8 or 16 bits a value, got {kind} values, which have no fixed "
+            "brightness range; save it with 8 or 16 bits"
+        )
+    # 257 = 65535 / 255; rounded to the nearest.
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
