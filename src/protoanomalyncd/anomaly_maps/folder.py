@@ -1,0 +1,258 @@
+"""Maps of any detector, read from a folder.
+
+Formats: ``.npy`` (h, w), (1, h, w) or (h, w, 1); ``.tif`` / ``.tiff`` (float or integer); ``.png``
+(grey, 1 to 16 bit). Values are taken as they are: the range is fitted on the data set, so all maps
+of a set must be in the same units.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+from protoanomalyncd.anomaly_maps.base import FitReport, Progress
+from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
+from protoanomalyncd.anomaly_maps.registry import register
+from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ModelFormatError
+from protoanomalyncd.structures import FloatArray, Sample, Skipped
+
+__all__ = ["MAP_SUFFIXES", "FolderMaps", "match_maps", "read_map"]
+
+MAP_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
+
+
+def read_map(path: Path) -> FloatArray:
+    """Read one anomaly map of any supported format.
+
+    Returns:
+        float32 (h, w), finite, in the file's own units.
+
+    Raises:
+        AnomalyMapError: the file is no readable map, has more than one channel, is empty, or holds
+            NaN or infinite values.
+    """
+    try:
+        values = _read_values(path)
+    except AnomalyMapError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        cv2.error,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise AnomalyMapError(
+            f"{path}: expected an anomaly map, but it cannot be read: {reason}"
+        ) from error
+    shape = values.shape
+    while values.ndim > 2 and values.shape[0] == 1:
+        values = values[0]
+    while values.ndim > 2 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2:
+        hint = " (a coloured heat map is no map of scores)" if shape[-1:] in ((3,), (4,)) else ""
+        raise AnomalyMapError(f"{path}: expected an anomaly map (h, w), got shape {shape}{hint}")
+    if values.size == 0:
+        raise AnomalyMapError(
+            f"{path}: expected an anomaly map (h, w), got an empty one, shape {shape}"
+        )
+    if values.dtype.kind not in "fiub":
+        raise AnomalyMapError(f"{path}: expected numbers, got type {values.dtype}")
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, refused below
+        scores = np.ascontiguousarray(values, np.float32)
+    if not np.isfinite(scores).all():
+        count = int((~np.isfinite(scores)).sum())
+        raise AnomalyMapError(
+            f"{path}: expected finite values, got {count} of {scores.size} NaN or infinite"
+        )
+    return scores
+
+
+def _read_values(path: Path) -> npt.NDArray[Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        loaded = np.load(path, allow_pickle=False)
+        return np.asarray(loaded)
+    if suffix in (".tif", ".tiff"):
+        # OpenCV also reads 64-bit float TIFF, which Pillow does not.
+        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if decoded is None:
+            raise AnomalyMapError(f"{path}: expected a TIFF anomaly map, but it cannot be decoded")
+        return np.asarray(decoded)
+    if suffix != ".png":
+        raise AnomalyMapError(f"{path}: expected one of {', '.join(MAP_SUFFIXES)}, got {suffix!r}")
+    with Image.open(path) as image:
+        if image.mode == "P":
+            raise AnomalyMapError(f"{path}: expected a grey PNG, got one with a colour palette")
+        return np.asarray(image)
+
+
+def match_maps(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:
+    """Find the map of every image.
+
+    A map belongs to the image of the same path, suffix apart: ``test/crack/012.png`` and
+    ``FOLDER/test/crack/012.npy``. Where the folder does not mirror the images (none is found that
+    way, and none of the images' own folders is there), the file name alone decides; it must then be
+    unique among the images and among the maps.
+
+    Args:
+        samples: images.
+        folder: searched with its subfolders; hidden files are passed over.
+
+    Returns:
+        `Sample.name` -> map file; an image without a map is absent.
+
+    Raises:
+        AnomalyMapError: the folder is missing or holds no map, a match is ambiguous, or more than
+            half of the images have no map.
+    """
+    maps = _list_maps(folder)
+    keys = {sample.name: _stemmed(sample.name) for sample in samples}
+    by_path: dict[str, list[str]] = {}
+    for relative in maps:
+        by_path.setdefault(_stemmed(relative), []).append(relative)
+    parents = {str(PurePosixPath(relative).parent) for relative in maps}
+    mirrored = any(
+        key in by_path or str(PurePosixPath(key).parent) in parents for key in keys.values()
+    )
+    found = _match_paths(keys, by_path) if mirrored else _match_stems(keys, maps)
+    missing = [name for name in keys if name not in found]
+    if 2 * len(missing) > len(keys):
+        raise AnomalyMapError(
+            f"{folder}: expected an anomaly map for each image, {len(missing)} of {len(keys)} have "
+            f"none; first: {missing[0]} (looked for {_stemmed(missing[0])} with one of "
+            f"{', '.join(MAP_SUFFIXES)})"
+        )
+    return {name: folder / relative for name, relative in found.items()}
+
+
+def _list_maps(folder: Path) -> list[str]:
+    """Paths of all maps relative to the folder, with forward slashes, sorted."""
+    if not folder.is_dir():
+        raise AnomalyMapError(f"expected a folder of anomaly maps, got {folder}")
+    maps = []
+    for root, directories, files in os.walk(folder):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(MAP_SUFFIXES):
+                maps.append(Path(root, name).relative_to(folder).as_posix())
+    if not maps:
+        raise AnomalyMapError(
+            f"{folder}: expected anomaly maps ({', '.join(MAP_SUFFIXES)}), got no such file"
+        )
+    return sorted(maps)
+
+
+def _stemmed(relative: str) -> str:
+    return str(PurePosixPath(relative).with_suffix(""))
+
+
+def _match_paths(keys: Mapping[str, str], by_path: Mapping[str, list[str]]) -> dict[str, str]:
+    found = {}
+    for name, key in keys.items():
+        candidates = by_path.get(key, [])
+        if len(candidates) > 1:
+            raise AnomalyMapError(
+                f"expected one anomaly map for {name}, got {' and '.join(candidates)}; keep one"
+            )
+        if candidates:
+            found[name] = candidates[0]
+    return found
+
+
+def _match_stems(keys: Mapping[str, str], maps: Sequence[str]) -> dict[str, str]:
+    images_of: dict[str, list[str]] = {}
+    for name in keys:
+        images_of.setdefault(PurePosixPath(name).stem, []).append(name)
+    maps_of: dict[str, list[str]] = {}
+    for relative in maps:
+        maps_of.setdefault(PurePosixPath(relative).stem, []).append(relative)
+    found = {}
+    for stem, names in images_of.items():
+        candidates = maps_of.get(stem, [])
+        if not candidates:
+            continue
+        if len(names) > 1 or len(candidates) > 1:
+            several = names if len(names) > 1 else candidates
+            raise AnomalyMapError(
+                f"expected anomaly maps at the images' relative paths, or unique file names; "
+                f"got {stem!r} for {several[0]} and {several[1]}"
+            )
+        found[names[0]] = candidates[0]
+    return found
+
+
+@register("folder")
+class FolderMaps:
+    """Maps computed by any detector, one file an image.
+
+    The folder belongs to one set of images, so it is not saved with a model: give the maps of the
+    new images when the model is used again.
+
+    Args:
+        folder: see `match_maps`; None = not known yet.
+    """
+
+    name: ClassVar[str] = "folder"
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self._folder = None if folder is None else Path(folder)
+
+    def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
+        """Nothing to learn, and nothing is known about maps of unseen normal images."""
+        return FitReport()
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, FloatArray | Skipped]]:
+        """Read the maps, each at its own resolution; the images themselves are not read.
+
+        Raises:
+            ConfigurationError: no folder was given.
+            AnomalyMapError: see `match_maps`; both are raised by the call, before the first map.
+        """
+        if self._folder is None:
+            raise ConfigurationError(
+                "this model uses the maps of another detector: expected a folder with the "
+                "anomaly maps of these images (--maps FOLDER), got none"
+            )
+        return self._stream(samples, match_maps(samples, self._folder))
+
+    def _stream(
+        self, samples: Sequence[Sample], paths: Mapping[str, Path]
+    ) -> Iterator[tuple[Sample, FloatArray | Skipped]]:
+        def read(sample: Sample) -> FloatArray:
+            if sample.name not in paths:
+                raise AnomalyMapError(f"no anomaly map in {self._folder}")
+            return read_map(paths[sample.name])
+
+        yield from read_ahead(samples, read)
+
+    def arguments(self) -> dict[str, Any]:
+        """None: the folder is part of a call, not of a model."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing is learned."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`.
+
+        Raises:
+            ModelFormatError: there is something to load.
+        """
+        if state:
+            raise ModelFormatError(
+                f"folder maps: expected no tensors, got {', '.join(sorted(state))}"
+            )

@@ -1,0 +1,270 @@
+"""The built-in detector: distance of an image's patches to a memory of normal patches.
+
+Source: PatchCore (Roth et al., CVPR 2022) without its coreset, its projection and its re-weighting
+of the image score: a random subset of the patches is the memory. *Ours*: the choice of the subset
+does not depend on the order of the files, and normal images are scored without their own patches to
+learn the range of normal scores.
+
+Letters: B images, D channels of a descriptor, (h, w) grid of the finest feature map, M patches of
+the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from protoanomalyncd.anomaly_maps.base import FitReport, Progress
+from protoanomalyncd.anomaly_maps.nearest import nearest_distance
+from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
+from protoanomalyncd.anomaly_maps.registry import register
+from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
+from protoanomalyncd.config import MapConfig
+from protoanomalyncd.datasets.images import content_key, read_image
+from protoanomalyncd.errors import (
+    ConfigurationError,
+    DatasetError,
+    ModelFormatError,
+    NotFittedError,
+)
+from protoanomalyncd.structures import FloatArray, ImageArray, Sample, Skipped
+
+if TYPE_CHECKING:
+    from protoanomalyncd.vit.backbone import Backbone
+
+__all__ = ["PatchMemory", "local_descriptors"]
+
+CALIBRATION_IMAGES = 200
+"""Normal images that are scored without their own patches; more would only refine a quantile."""
+
+
+def local_descriptors(layers: Sequence[Tensor]) -> Tensor:
+    """Each layer averaged over 3x3 positions, brought to the finest grid, concatenated.
+
+    Args:
+        layers: float (B, D_i, h_i, w_i), at least one.
+
+    Returns:
+        float (B, D, h, w), D the sum of the D_i, (h, w) the largest grid.
+    """
+    finest = max((layer.shape[-2:] for layer in layers), key=lambda grid: grid[0] * grid[1])
+    # The border has fewer neighbours; averaging zeros in would make it look anomalous.
+    pooled = [F.avg_pool2d(layer, 3, 1, 1, count_include_pad=False) for layer in layers]
+    resized = [
+        layer
+        if layer.shape[-2:] == finest
+        else F.interpolate(layer, finest, mode="bilinear", align_corners=False)
+        for layer in pooled
+    ]
+    return torch.cat(resized, dim=1)
+
+
+@register("patch_memory")
+class PatchMemory:
+    """Anomaly maps by nearest neighbours among normal patches.
+
+    Images are scored one by one, so that a map depends on its image alone, to the bit: in a batch,
+    matrix products may round differently with its size. (On a CPU a batch is not faster.)
+
+    Args:
+        backbone: network whose patch descriptors are compared; neither changed nor saved.
+        image_size: side of the square to which images are resized [px].
+        memory_size: normal patches kept, drawn at random.
+        seed: of that draw, and of the draw of the images that calibrate the range.
+        device: where the network is.
+
+    Raises:
+        ConfigurationError: a number is out of its range.
+    """
+
+    name: ClassVar[str] = "patch_memory"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: int = 256,
+        memory_size: int = 12_000,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        MapConfig(image_size=image_size, memory_size=memory_size)  # checks the ranges
+        self._backbone = backbone
+        self._image_size = image_size
+        self._memory_size = memory_size
+        self._seed = seed
+        self._device = torch.device(device)
+        self._memory: Tensor | None = None
+        self._centre: Tensor | None = None
+
+    def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
+        """Fill the memory, then score up to 200 normal images without their own patches.
+
+        The images are read once for the memory and those of the calibration once more; at most
+        2 x `memory_size` patches are held at a time. Copies of an image count once.
+
+        Args:
+            normal: images without a defect.
+            on_progress: called after each image of both passes.
+
+        Raises:
+            DatasetError: no image can be used.
+        """
+        total = len(normal) + min(CALIBRATION_IMAGES, len(normal))
+        images, owners, skipped = self._fill(normal, total, on_progress)
+        by_draw = sorted(
+            images, key=lambda key: hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
+        )
+        chosen = by_draw[:CALIBRATION_IMAGES]
+        maxima = []
+        for done, key in enumerate(chosen, start=len(normal) + 1):
+            own = torch.tensor([owner == key for owner in owners], device=self._device)
+            scores = self._distances(self._describe(self._read(images[key])), own)
+            maxima.append(float(scores.max()))
+            if on_progress is not None:
+                on_progress(done, total)
+        if on_progress is not None and len(chosen) < total - len(normal):
+            on_progress(total, total)
+        # An image that owns the whole memory has nothing left to be compared with.
+        finite = np.asarray([m for m in maxima if np.isfinite(m)], np.float32)
+        return FitReport(finite if len(finite) else None, tuple(skipped))
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, FloatArray | Skipped]]:
+        """Raw maps (h, w) at the stride of the finest feature map: distances, >= 0.
+
+        Raises:
+            NotFittedError: `fit` or `load_state` must come first.
+            ModelFormatError: the memory was filled with another backbone.
+        """
+        memory, _ = self._fitted()
+        for sample, image in read_ahead(samples, self._read):
+            if isinstance(image, Skipped):
+                yield sample, image
+                continue
+            descriptors = self._describe(image)
+            if descriptors.shape[0] != memory.shape[1]:
+                raise ModelFormatError(
+                    f"patch memory: expected the backbone of the fit, {memory.shape[1]} channels, "
+                    f"got one with {descriptors.shape[0]}"
+                )
+            scores = self._distances(descriptors)
+            if bool(torch.isfinite(scores).all()):
+                yield sample, scores.cpu().numpy()
+            else:
+                yield sample, Skipped(sample.name, "the network's features are not finite")
+
+    def arguments(self) -> dict[str, Any]:
+        """``image_size``, ``memory_size``, ``seed``; backbone and device come from the program."""
+        return {
+            "image_size": self._image_size,
+            "memory_size": self._memory_size,
+            "seed": self._seed,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """``memory``: float32 (M, D), centred; ``centre``: float32 (D,).
+
+        Raises:
+            NotFittedError: `fit` or `load_state` must come first.
+        """
+        memory, centre = self._fitted()
+        return {"memory": memory.cpu().contiguous(), "centre": centre.cpu().contiguous()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`.
+
+        Raises:
+            ModelFormatError: a tensor is missing, or shapes or types are not those of a memory.
+        """
+        shapes = {key: (tuple(value.shape), value.dtype) for key, value in sorted(state.items())}
+        memory, centre = state.get("memory"), state.get("centre")
+        if (
+            memory is None
+            or centre is None
+            or memory.ndim != 2
+            or len(memory) == 0
+            or centre.shape != memory.shape[1:]
+            or {memory.dtype, centre.dtype} != {torch.float32}
+        ):
+            raise ModelFormatError(
+                f"patch memory: expected float32 memory (M, D) and centre (D,), got {shapes}"
+            )
+        self._memory, self._centre = memory.to(self._device), centre.to(self._device)
+
+    def _fitted(self) -> tuple[Tensor, Tensor]:
+        if self._memory is None or self._centre is None:
+            raise NotFittedError("patch memory: expected fitted normal images, got none; call fit")
+        return self._memory, self._centre
+
+    def _fill(
+        self, normal: Sequence[Sample], total: int, on_progress: Progress | None
+    ) -> tuple[dict[str, Sample], list[str], list[Skipped]]:
+        """Set the memory; return the images used by content key, the patches' owners, the rest."""
+        reservoir = PatchReservoir(self._memory_size, self._seed)
+        images: dict[str, Sample] = {}
+        skipped: list[Skipped] = []
+        n_patches = 0
+        reading = read_ahead(normal, lambda s: (content_key(s.path), self._read(s)))
+        for done, (sample, item) in enumerate(reading, start=1):
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            elif item[0] not in images:
+                key, image = item
+                # Once the memory is full, most images of a large set hold no patch of the draw, and
+                # the network need not run.
+                if not n_patches or reservoir.wants(reservoir.draw(key, n_patches)):
+                    patches = self._describe(image).flatten(1).T
+                    if not bool(torch.isfinite(patches).all()):
+                        skipped.append(
+                            Skipped(sample.name, "the network's features are not finite")
+                        )
+                        continue
+                    n_patches = len(patches)
+                    reservoir.add(key, reservoir.draw(key, n_patches), patches)
+                images[key] = sample
+            if on_progress is not None:
+                on_progress(done, total)
+        if not images:
+            raise DatasetError(_no_normal_image(len(normal), skipped))
+        patches, owners = reservoir.result()
+        self._centre = patches.mean(dim=0)
+        self._memory = patches - self._centre
+        return images, owners, skipped
+
+    def _read(self, sample: Sample) -> ImageArray:
+        """Image -> uint8 (image_size, image_size, 3), antialiased."""
+        image = Image.fromarray(read_image(sample.path))
+        square = image.resize((self._image_size, self._image_size), Image.Resampling.BILINEAR)
+        return np.array(square, np.uint8)
+
+    @torch.inference_mode()
+    def _describe(self, image: ImageArray) -> Tensor:
+        """uint8 (H, W, 3) -> float32 (D, h, w)."""
+        batch = torch.from_numpy(image).unsqueeze(0).to(self._device)
+        layers = self._backbone.patch_descriptors(self._backbone.preprocess(batch))
+        if not layers:
+            raise ConfigurationError(
+                "patch memory: expected a backbone with feature maps, got none"
+            )
+        return local_descriptors([layer.float() for layer in layers])[0]
+
+    @torch.inference_mode()
+    def _distances(self, descriptors: Tensor, excluded: Tensor | None = None) -> Tensor:
+        """(D, h, w) -> (h, w)."""
+        memory, centre = self._fitted()
+        queries = descriptors.flatten(1).T - centre
+        return nearest_distance(queries, memory, excluded).reshape(descriptors.shape[1:])
+
+
+def _no_normal_image(n_given: int, skipped: Sequence[Skipped]) -> str:
+    first = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+    return (
+        f"patch memory: expected normal images to learn from (train/good), got {n_given}, "
+        f"{len(skipped)} of them unusable{first}; or give the maps of another detector"
+    )
