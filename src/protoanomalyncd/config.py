@@ -63,9 +63,11 @@ class MEBinConfig:
         mode: ``default`` (float maps, thin defects kept) or ``reference`` (AnomalyNCD's 8-bit
             procedure, step for step).
         resolution: side of the square to which a map is resized before the sweep [px]; None = the
-            mode's own: 256 in ``reference``, relative to the map in ``default``.
+            mode's own: 256 in ``reference``, three times the map's longer
+            side, as far as that is at most 512, in ``default``.
         step: distance of two thresholds [1/255 of the range].
-        min_run: thresholds in a row with the same count that make it stable.
+        min_run: thresholds in a row with the same count that make it stable; None = the mode's
+            own: 4 in ``reference``, 2 in ``default``.
         run_position: where in the stable run the threshold is taken, 0 = its highest, 1 = its lowest
             threshold; ``default`` mode only, ``reference`` takes the lowest.
         erosion: side of the erosion kernel [px at `resolution`]; 0 = none; None = the mode's own: 6
@@ -79,8 +81,8 @@ class MEBinConfig:
     mode: Literal["default", "reference"] = "default"
     resolution: int | None = None
     step: int = 4
-    min_run: int = 4
-    run_position: float = 1.0
+    min_run: int | None = None
+    run_position: float = 0.5
     erosion: int | None = None
     min_area: float = 1.0
     normal_quantile: float = 0.9
@@ -94,7 +96,7 @@ class MEBinConfig:
             self.resolution,
         )
         _require(1 <= self.step <= 64, "mebin.step", "1 to 64", self.step)
-        _require(self.min_run >= 1, "mebin.min_run", "at least 1", self.min_run)
+        _require(self.min_run is None or self.min_run >= 1, "mebin.min_run", "at least 1 or null", self.min_run)
         _require(0 <= self.run_position <= 1, "mebin.run_position", "in [0, 1]", self.run_position)
         _require(self.erosion is None or self.erosion >= 0, "mebin.erosion", "at least 0 or null", self.erosion)
         _require(self.min_area >= 0, "mebin.min_area", "at least 0", self.min_area)
