@@ -10,7 +10,8 @@ Two modes:
 * ``reference`` follows AnomalyNCD step for step, on 8-bit maps: masks, thresholds and counts are
   identical (golden tests). Its 6 x 6 erosion deletes what is thinner than 6 px.
 * ``default`` (ours) sweeps the float map, resized relative to its own size; nothing is eroded,
-  components below a small area are dropped instead, so thin cracks survive.
+  components below a small area are dropped instead, so thin cracks survive. The threshold is the
+  run's middle, not its lowest, which floods what surrounds a defect (docs/defaults-regions.md).
 
 Speed (ours): the reference thresholds, erodes and counts 64 times. Flat erosion commutes with
 thresholding, erode(A > t) = (grey-erode(A) > t), so one grey erosion serves all thresholds. Every
@@ -33,15 +34,27 @@ from protoanomalyncd.config import MEBinConfig
 from protoanomalyncd.errors import AnomalyMapError
 from protoanomalyncd.structures import FloatArray, MapRange, MaskArray
 
-__all__ = ["Binarisation", "StableRun", "binarise", "count_components", "stable_run", "to_eight_bit"]
+__all__ = [
+    "Binarisation",
+    "StableRun",
+    "binarise",
+    "count_components",
+    "default_resolution",
+    "stable_run",
+    "to_eight_bit",
+]
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 REFERENCE_RESOLUTION = 256
 REFERENCE_EROSION = 6
-UPSAMPLING = 4
-"""Default mode: mask pixels per map pixel and axis, as long as the mask stays in `SIDES`."""
-SIDES = (64, 512)
+REFERENCE_MIN_RUN = 4
+UPSAMPLING = 3
+"""Default mode: mask pixels per map pixel and axis. Odd, so that every map pixel's centre is hit:
+at even factors bilinear interpolation lowers each peak, and weak defects are lost."""
+LARGEST_SIDE = 512
+"""Default mode: maps are upsampled to at most, and larger ones shrunk to, this side [px]."""
+DEFAULT_MIN_RUN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +63,8 @@ class Binarisation:
 
     Args:
         mask: True = anomaly, (resolution, resolution); all False where nothing is stable.
-        threshold: the mask is where the (eroded) map lies above it [map units]; None where no
-            interval of thresholds is stable: no anomaly.
+        threshold: the mask is where the resized (in ``reference``: and eroded) map lies above it
+            [map units]; None where no run of thresholds is stable: no anomaly.
         n_components: estimated number of anomalies, 0 where `threshold` is None. In ``default``
             mode the mask has exactly that many components; the ``reference`` truncates the
             threshold after counting, so its mask may have more or fewer.
@@ -68,10 +81,12 @@ class StableRun:
 
     Args:
         count: the number of components.
-        end: index of the run's last, lowest threshold in the sweep (0 = highest threshold).
+        start: index of its first, highest threshold in the sweep (0 = highest threshold).
+        end: index of its last, lowest threshold.
     """
 
     count: int
+    start: int
     end: int
 
 
@@ -90,7 +105,6 @@ def binarise(
     Raises:
         AnomalyMapError: the map is empty, not two-dimensional, or not finite.
     """
-    amap = np.asarray(amap)
     if amap.ndim != 2 or amap.size == 0:
         raise AnomalyMapError(f"expected an anomaly map of shape (h, w), got {amap.shape}")
     if config.mode == "reference":
@@ -108,6 +122,12 @@ def to_eight_bit(amap: FloatArray, map_range: MapRange) -> ByteArray:
         raise AnomalyMapError("expected finite anomaly scores, got NaN or infinity")
     scaled = (np.asarray(amap, np.float32) - map_range.low) / (map_range.high - map_range.low)
     return np.asarray(np.clip(scaled * 255, 0, 255), np.uint8)
+
+
+def default_resolution(shape: tuple[int, ...]) -> int:
+    """Side of the default mode's mask for a map of (h, w) [px]."""
+    longer = max(shape)
+    return longer * UPSAMPLING if longer * UPSAMPLING <= LARGEST_SIDE else min(longer, LARGEST_SIDE)
 
 
 def count_components(
@@ -161,31 +181,32 @@ def stable_run(counts: Sequence[int] | npt.NDArray[np.int64], min_run: int) -> S
             met.append(count)
         wins_tie = best is not None and met.index(count) <= met.index(best.count)
         if length > best_length or (length == best_length and wins_tie):
-            best, best_length = StableRun(count, start + length - 1), length
+            best, best_length = StableRun(count, start, start + length - 1), length
     return best
 
 
 def _binarise_reference(
-    amap: npt.NDArray[np.generic], map_range: MapRange, config: MEBinConfig
+    amap: FloatArray | ByteArray, map_range: MapRange, config: MEBinConfig
 ) -> Binarisation:
     if amap.dtype == np.uint8:
-        eight_bit, low, high = amap.view(np.uint8), int(map_range.low), int(map_range.high)
+        eight_bit, low, high = _bytes(amap), int(map_range.low), int(map_range.high)
         offset, unit = 0.0, 1.0
     else:
-        eight_bit, low, high = to_eight_bit(amap.astype(np.float32), map_range), 0, 255
+        eight_bit, low, high = to_eight_bit(np.asarray(amap, np.float32), map_range), 0, 255
         offset, unit = map_range.low, (map_range.high - map_range.low) / 255
     if high <= low:
         raise AnomalyMapError(f"expected a range of 8-bit scores, got low {low}, high {high}")
     side = config.resolution or REFERENCE_RESOLUTION
     if eight_bit.shape != (side, side):
-        eight_bit = cv2.resize(eight_bit, (side, side), interpolation=cv2.INTER_LINEAR)
+        eight_bit = _bytes(cv2.resize(eight_bit, (side, side), interpolation=cv2.INTER_LINEAR))
     erosion = REFERENCE_EROSION if config.erosion is None else config.erosion
     if erosion:
-        eight_bit = cv2.erode(eight_bit, np.ones((erosion, erosion), np.uint8))
+        eight_bit = _bytes(cv2.erode(eight_bit, np.ones((erosion, erosion), np.uint8)))
     thresholds = np.arange(255, 0, -config.step)
     table = _reference_table(low, high, thresholds)
     run = stable_run(
-        count_components(cv2.LUT(eight_bit, table), len(thresholds)), config.min_run
+        count_components(_bytes(cv2.LUT(eight_bit, table)), len(thresholds)),
+        config.min_run or REFERENCE_MIN_RUN,
     )
     if run is None:
         return Binarisation(np.zeros((side, side), np.bool_), None, 0)
@@ -202,31 +223,40 @@ def _reference_table(low: int, high: int, thresholds: npt.NDArray[np.int64]) -> 
 
 
 def _binarise_float(
-    amap: npt.NDArray[np.generic], map_range: MapRange, config: MEBinConfig
+    amap: FloatArray | ByteArray, map_range: MapRange, config: MEBinConfig
 ) -> Binarisation:
     scores = np.asarray(amap, np.float32)
     if not np.isfinite(scores).all():
         raise AnomalyMapError("expected finite anomaly scores, got NaN or infinity")
-    side = config.resolution or min(max(UPSAMPLING * max(scores.shape), SIDES[0]), SIDES[1])
+    side = config.resolution or default_resolution(scores.shape)
     normalised = map_range.normalise(scores)
     if normalised.shape != (side, side):
         shrinks = max(normalised.shape) > side
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        normalised = cv2.resize(normalised, (side, side), interpolation=method)
+        resized = cv2.resize(normalised, (side, side), interpolation=method)
+        normalised = np.asarray(resized, np.float32)
     if config.erosion:
-        normalised = cv2.erode(normalised, np.ones((config.erosion, config.erosion), np.uint8))
+        kernel = np.ones((config.erosion, config.erosion), np.uint8)
+        normalised = np.asarray(cv2.erode(normalised, kernel), np.float32)
     min_area = config.min_area * side * side / scores.size
     # Thresholds 255, 255 - step, ... > 0 of 255; a level is the number of thresholds below.
     n_levels = len(range(255, 0, -config.step))
     lowest = 255 - (n_levels - 1) * config.step
     levels = np.ceil((normalised * 255 - lowest) / config.step).clip(0, n_levels).astype(np.uint8)
-    run = stable_run(count_components(levels, n_levels, min_area), config.min_run)
+    run = stable_run(
+        count_components(levels, n_levels, min_area), config.min_run or DEFAULT_MIN_RUN
+    )
     if run is None:
         return Binarisation(np.zeros((side, side), np.bool_), None, 0)
-    mask = _without_small(levels >= n_levels - run.end, min_area)
-    share = (255 - run.end * config.step) / 255
+    chosen = run.start + int(config.run_position * (run.end - run.start) + 0.5)
+    mask = _without_small(levels >= n_levels - chosen, min_area)
+    share = (255 - chosen * config.step) / 255
     threshold = map_range.low + share * (map_range.high - map_range.low)
     return Binarisation(mask, threshold, run.count)
+
+
+def _bytes(array: object) -> ByteArray:
+    return np.asarray(array, np.uint8)
 
 
 def _without_small(mask: MaskArray, min_area: float) -> MaskArray:
