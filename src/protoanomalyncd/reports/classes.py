@@ -45,9 +45,7 @@ class ClassSummary:
     levels: Mapping[str, int]
 
 
-def summarise_classes(
-    discovery: Discovery, descriptions: Mapping[int, str]
-) -> list[ClassSummary]:
+def summarise_classes(discovery: Discovery, descriptions: Mapping[int, str]) -> list[ClassSummary]:
     """Defects by falling number of images, then outliers if any, then the normal class."""
     members: dict[int, list[ImageResult]] = {k: [] for k in range(len(discovery.class_names))}
     members[OUTLIER] = []
@@ -82,9 +80,7 @@ def _summarise(
         role=role,
         description=descriptions.get(class_id, "") or words,
         colour=class_colour(discovery, class_id),
-        images=tuple(
-            sorted(images, key=lambda i: (-i.confidence, i.outlier_score, i.name))
-        ),
+        images=tuple(sorted(images, key=lambda i: (-i.confidence, i.outlier_score, i.name))),
         n_regions=n_regions,
         n_unmarked=sum(image.n_regions == 0 for image in images),
         confidence=mean(image.confidence for image in images),

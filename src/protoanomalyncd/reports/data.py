@@ -24,11 +24,11 @@ class ReportData:
         load_image: name -> RGB image, ``uint8 (H, W, 3)``.
         load_map: name -> normalised anomaly map in [0, 1], ``float32 (h, w)``, any resolution.
         load_mask: name -> binarised map, ``bool (h, w)``, any resolution.
-        metrics: comparison with the truth, None where no truth is known. Keys, all optional:
-            ``nmi``, ``ari``, ``f1``, ``n_classes_true``, ``n_classes_found``, ``confusion``
-            (true class -> found class -> number of images; counted from `discovery` where it
-            is absent) and ``matching`` (found class -> true class by Hungarian matching). A
-            found class is given by its name or its id.
+        metrics: comparison with the truth as `ClusterMetrics.to_dict` gives it, None where no truth
+            is known. Read from it, all optional: ``nmi``, ``ari``, ``f1``, ``n_classes_true``,
+            ``n_classes_found``; ``confusion`` (a row a true class, a column a found id) with its
+            labels ``classes`` and ``found``, counted from `discovery` where they are absent; and
+            ``matching``, pairs ``{"found": id, "class": name}`` or a mapping id -> name.
         settings: flat name -> value for "how this was made".
         descriptions: class id -> a few plain words.
         kinds_given: True where the user gave the number of classes, False where it was estimated,

@@ -8,7 +8,7 @@ examples each than 6, and 5,000 images get no thumbnails in the table.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -18,7 +18,14 @@ from protoanomalyncd.reports.colours import class_colour
 from protoanomalyncd.reports.data import ReportData
 from protoanomalyncd.reports.pictures import heat_uri, jpeg_uri, outline_path
 from protoanomalyncd.reports.words import level, percent
-from protoanomalyncd.structures import Box, FloatArray, ImageArray, ImageResult, MaskArray, RegionResult
+from protoanomalyncd.structures import (
+    Box,
+    FloatArray,
+    ImageArray,
+    ImageResult,
+    MaskArray,
+    RegionResult,
+)
 
 __all__ = ["Example", "Frame", "Gallery", "Pictures", "build_pictures", "choose_examples"]
 
@@ -96,11 +103,11 @@ class Pictures:
         unreadable: name and reason of each image that could not be loaded.
     """
 
-    examples: Mapping[str, Example]
-    thumbnails: Sequence[str]
-    of_region: Mapping[tuple[str, int], int]
-    of_image: Mapping[str, int]
-    unreadable: Sequence[tuple[str, str]]
+    examples: dict[str, Example]
+    thumbnails: list[str]
+    of_region: dict[tuple[str, int], int]
+    of_image: dict[str, int]
+    unreadable: list[tuple[str, str]]
 
 
 def choose_examples(summaries: Sequence[ClassSummary]) -> dict[int, Gallery]:
@@ -119,16 +126,12 @@ def build_pictures(report: ReportData, galleries: Iterable[Gallery]) -> Pictures
     """Load what is shown, once each, and make its pictures."""
     found = report.discovery
     regions: dict[str, list[RegionResult]] = defaultdict(list)
-    for result in found.regions:
-        regions[result.region.image].append(result)
+    for region in found.regions:
+        regions[region.region.image].append(region)
     chosen = {i.name for g in galleries for i in (*g.typical, *g.least_sure)}
     max_bytes = min(30_000, EXAMPLE_BYTES_IN_ALL // max(1, len(chosen)))
     with_thumbnails = max(len(found.images), len(found.regions)) <= THUMBNAILS_IN_ALL
-    examples: dict[str, Example] = {}
-    thumbnails: list[str] = []
-    of_region: dict[tuple[str, int], int] = {}
-    of_image: dict[str, int] = {}
-    unreadable: list[tuple[str, str]] = []
+    pictures = Pictures({}, [], {}, {}, [])
     for result in found.images:
         if not with_thumbnails and result.name not in chosen:
             continue
@@ -136,20 +139,28 @@ def build_pictures(report: ReportData, galleries: Iterable[Gallery]) -> Pictures
         try:
             image = report.load_image(result.name)
             if with_thumbnails:
-                boxes = {r.region.index: _window(r.region.crop_box, image) for r in own}
-                main = _main_region(result, own)
-                for index, box in (boxes or {0: _window(None, image)}).items():
-                    of_region[result.name, index] = len(thumbnails)
-                    if main is None or main.region.index == index:
-                        of_image[result.name] = len(thumbnails)
-                    thumbnails.append(jpeg_uri(image, box, _THUMBNAIL_SIDE, _THUMBNAIL_BYTES))
+                _add_thumbnails(pictures, result, own, image)
             if result.name in chosen:
-                examples[result.name] = _example(report, result, own, image, max_bytes)
+                pictures.examples[result.name] = _example(report, result, own, image, max_bytes)
         except _UNREADABLE as error:
-            unreadable.append((result.name, _reason(error)))
+            pictures.unreadable.append((result.name, _reason(error)))
             if result.name in chosen:
-                examples[result.name] = _describe(report, result, own)
-    return Pictures(examples, thumbnails, of_region, of_image, unreadable)
+                pictures.examples[result.name] = _describe(report, result, own)
+    return pictures
+
+
+def _add_thumbnails(
+    pictures: Pictures, result: ImageResult, own: Sequence[RegionResult], image: ImageArray
+) -> None:
+    """One thumbnail a region; that of the main region stands for the image."""
+    main = _main_region(result, own)
+    boxes = {r.region.index: _window(r.region.crop_box, image) for r in own}
+    for index, box in (boxes or {0: _window(None, image)}).items():
+        position = len(pictures.thumbnails)
+        pictures.of_region[result.name, index] = position
+        if main is None or main.region.index == index:
+            pictures.of_image[result.name] = position
+        pictures.thumbnails.append(jpeg_uri(image, box, _THUMBNAIL_SIDE, _THUMBNAIL_BYTES))
 
 
 def _reason(error: BaseException) -> str:
@@ -181,9 +192,7 @@ def _window(crop: Box | None, image: ImageArray) -> Box:
     return (spans[0][0], spans[1][0], spans[0][1], spans[1][1])
 
 
-def _describe(
-    report: ReportData, result: ImageResult, own: Sequence[RegionResult]
-) -> Example:
+def _describe(report: ReportData, result: ImageResult, own: Sequence[RegionResult]) -> Example:
     """An example without pictures."""
     marked = [r for r in own if not r.region.whole_image]
     name = report.discovery.class_name

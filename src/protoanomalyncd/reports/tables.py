@@ -136,7 +136,9 @@ def read_predictions(path: Path) -> list[PredictionRow]:
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; expected a predictions.csv") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; expected a predictions.csv"
+        ) from error
     reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader, [])
     if tuple(header) != PREDICTION_COLUMNS:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from protoanomalyncd.reports.classes import ClassSummary
 from protoanomalyncd.reports.data import ReportData
@@ -83,24 +84,28 @@ class Truth:
 def build_truth(report: ReportData, summaries: Sequence[ClassSummary]) -> Truth | None:
     """None where neither metrics nor any true class is known."""
     metrics = report.metrics or {}
-    counts = _counts(report, metrics.get("confusion"))
+    counts = _counts(report, metrics)
     if not counts and not metrics:
         return None
     matching = {
         class_id: str(true)
-        for key, true in _mapping(metrics.get("matching")).items()
+        for key, true in _pairs(metrics.get("matching"))
         if (class_id := _class_id(report, key)) is not None
     }
     used = {class_id for _, class_id in counts}
     columns = tuple(s for s in summaries if s.class_id in used)
-    rows = tuple(_row(name, columns, counts, matching) for name in _ordered(counts, columns, matching))
+    rows = tuple(
+        _row(name, columns, counts, matching) for name in _ordered(counts, columns, matching)
+    )
     return Truth(
         metrics=tuple(m for key in _SENTENCES if (m := _metric(key, metrics.get(key))) is not None),
         columns=columns,
         rows=rows,
         column_totals=tuple(sum(r.cells[i].count for r in rows) for i in range(len(columns))),
         n_true=_number(metrics.get("n_classes_true"), len(rows)),
-        n_found=_number(metrics.get("n_classes_found"), sum(c.class_id != OUTLIER for c in columns)),
+        n_found=_number(
+            metrics.get("n_classes_found"), sum(c.class_id != OUTLIER for c in columns)
+        ),
         matching=matching,
         n_unknown=len(report.discovery.images) - sum(counts.values()),
     )
@@ -135,15 +140,16 @@ def _row(
     return Row(name, cells, total)
 
 
-def _counts(report: ReportData, confusion: object) -> Counter[tuple[str, int]]:
+def _counts(report: ReportData, metrics: Mapping[str, object]) -> Counter[tuple[str, int]]:
     """(true class, found class id) -> images; from the metrics, else from the images."""
     counts: Counter[tuple[str, int]] = Counter()
-    for true, found in _mapping(confusion).items():
-        for key, number in _mapping(found).items():
-            class_id = _class_id(report, key)
-            if class_id is not None and _number(number, 0):
-                counts[str(true), class_id] += _number(number, 0)
-    if counts:
+    table, true_names, found_ids = (metrics.get(k) for k in ("confusion", "classes", "found"))
+    if _is_list(table) and _is_list(true_names) and _is_list(found_ids):
+        for name, row in zip(true_names, table, strict=True):
+            for key, number in zip(found_ids, row, strict=True):
+                class_id = _class_id(report, key)
+                if class_id is not None and number:
+                    counts[str(name), class_id] += int(number)
         return counts
     return Counter(
         (image.true_class, image.class_id)
@@ -166,8 +172,17 @@ def _class_id(report: ReportData, key: object) -> int | None:
     return class_id if OUTLIER <= class_id < len(names) else None
 
 
-def _mapping(value: object) -> Mapping[object, object]:
-    return value if isinstance(value, Mapping) else {}
+def _pairs(matching: object) -> list[tuple[object, object]]:
+    """The matching as (found, true), from a mapping or from a list of pairs."""
+    if isinstance(matching, Mapping):
+        return list(matching.items())
+    if not _is_list(matching):
+        return []
+    return [(pair["found"], pair["class"]) for pair in matching]
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _number(value: object, default: int) -> int:
