@@ -62,7 +62,7 @@ environment: .venv/.package ## .venv with everything pinned; no-op when nothing 
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@touch $@
 
 # setuptools came with the lock: nothing is fetched to build the package.
