@@ -144,13 +144,12 @@ def decode(path: Path) -> Image.Image:
         raise ImageError(f"{path}: expected an image, got an empty file (0 bytes); copy it again")
     try:
         with warnings.catch_warnings():
-            # The size is checked below; Pillow's warning would be a second line.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        with picture:
-            _check_size(path, picture.size)
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
+            # Pillow warns of large or odd files, then reads or refuses them: one line is enough.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                _check_size(path, picture.size)
+                picture.load()
+                upright = ImageOps.exif_transpose(picture)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:

@@ -64,17 +64,9 @@ def generate(
 
     def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
         counts = {"train/good": n_normal, "test/good": n_good}
-        for place, count in list(counts.items()):
-            for i in range(count):
-                image, _ = render(product, None, _number(seed, place, i), size)
-                write_image(staging / place / f"{i:03d}.png", image)
-        for kind in kinds:
-            place = f"test/{kind}"
-            counts[place] = n_per_type
-            for i in range(n_per_type):
-                image, mask = render(product, kind, _number(seed, place, i), size)
-                write_image(staging / place / f"{i:03d}.png", image)
-                write_mask(staging / "ground_truth" / kind / f"{i:03d}_mask.png", mask)
+        counts |= {f"test/{kind}": n_per_type for kind in kinds}
+        for place, count in counts.items():
+            _write_place(staging, place, count, product, size=size, seed=seed)
         return counts, {}
 
     return build_folder(Path(out), identity, fill).root
@@ -135,6 +127,17 @@ def generate_labelled(
         return {f"images/{kind}": n_per_type for kind in kinds}, {}
 
     return build_folder(Path(out), identity, fill).root
+
+
+def _write_place(root: Path, place: str, count: int, product: str, *, size: int, seed: int) -> None:
+    """Write the images of one folder, and the masks where they show a defect."""
+    kind = place.split("/")[1]
+    for i in range(count):
+        defect = None if kind == "good" else kind
+        image, mask = render(product, defect, _number(seed, place, i), size)
+        write_image(root / place / f"{i:03d}.png", image)
+        if defect is not None:
+            write_mask(root / "ground_truth" / kind / f"{i:03d}_mask.png", mask)
 
 
 def _types(products: Sequence[str], types: Sequence[str] | None) -> tuple[str, ...]:
