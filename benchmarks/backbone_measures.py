@@ -92,21 +92,43 @@ def patch_memory(network: Network, train: list[NDArray[np.uint8]], seeds: tuple[
     return out
 
 
+class NearestPatch:
+    """Distance to the nearest remembered patch.
+
+    Candidates by bfloat16 products of centred features, distances of the eight best in
+    float32: on CPUs several times faster than float32 throughout.
+
+    Args:
+        memory: (M, D) float32.
+    """
+
+    def __init__(self, memory: Tensor) -> None:
+        self.centre = memory.mean(0)
+        self.memory = memory - self.centre
+        self.half = self.memory.to(torch.bfloat16).T.contiguous()
+        self.norm = self.memory.square().sum(1)
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        """(P, D) -> (P,)."""
+        x = patches - self.centre
+        products = (x.to(torch.bfloat16) @ self.half).float()
+        found = torch.topk(self.norm - 2 * products, 8, dim=1, largest=False, sorted=False).indices
+        exact = torch.linalg.vector_norm(self.memory[found] - x.unsqueeze(1), dim=2)
+        return exact.amin(1)
+
+
 @torch.inference_mode()
-def anomaly_maps(network: Network, memories: list[Tensor], test: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def anomaly_maps(
+    network: Network, memories: list[Tensor], test: list[NDArray[np.uint8]]
+) -> NDArray[np.float32]:
     """Distance to the nearest remembered patch: (seeds, images, h, w)."""
-    norms = [m.square().sum(1) for m in memories]
+    searches = [NearestPatch(m) for m in memories]
     maps = []
     for image in test:
         features = network.maps(to_tensor([image]))
         patches = patch_grid(features)[0]
-        own = patches.square().sum(1)
         side = features[0].shape[-2:]
-        nearest = []
-        for memory, norm in zip(memories, norms, strict=True):
-            squared = torch.addmm(norm.unsqueeze(0), patches, memory.T, alpha=-2).amin(1) + own
-            nearest.append(squared.clamp_min(0).sqrt().view(side))
-        maps.append(torch.stack(nearest))
+        maps.append(torch.stack([search(patches).view(side) for search in searches]))
     return torch.stack(maps, dim=1).numpy().astype(np.float32)
 
 

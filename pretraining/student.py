@@ -89,8 +89,9 @@ def distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     one minus the cosine.
     """
     p, t = predicted.float(), target.float()
-    error = ((p - t).square().mean(-1) + 0.01).sqrt().mean()
-    cosine = F.cosine_similarity(p, t, dim=-1).mean()
+    pp, pt, tt = (p * p).sum(-1), (p * t).sum(-1), t.square().sum(-1)
+    error = ((pp + tt - 2 * pt).clamp_min(0) / p.shape[-1] + 0.01).sqrt().mean()
+    cosine = (pt * (pp * tt + 1e-6).rsqrt()).mean()
     return error + 0.5 * (1 - cosine), cosine
 
 

@@ -25,7 +25,7 @@ from .student import Student, guidance, losses
 from .teachers import MEAN, STD, Teachers, TargetSpace
 from .textures import region_bank
 
-PHASES = ((0.55, 128, 32), (0.85, 192, 16), (1.01, 256, 8))
+PHASES = ((0.62, 128, 32), (0.9, 192, 16), (1.01, 256, 8))
 """(until this share of the time, crop size in pixels, batch size)."""
 
 
@@ -192,7 +192,7 @@ def train(args: argparse.Namespace) -> None:
     checker = Student()
     size, budget = 0, args.minutes * 60
     clock = saved = checked = time.monotonic()
-    grid_bank = bank
+    grid_bank, fresh = bank, 0.0
     while trainer.elapsed < budget:
         share = trainer.elapsed / budget
         _, wanted, batch = next(p for p in PHASES if share < p[0])
@@ -201,8 +201,10 @@ def train(args: argparse.Namespace) -> None:
             grid_bank = F.adaptive_avg_pool2d(bank, size // 16)
             while len(replay.items) < 6 * batch:
                 replay.add(trainer.rng, batch, size)
+        began = time.monotonic()
         if trainer.step % args.reuse == 0:
             replay.add(trainer.rng, batch, size)
+        fresh += time.monotonic() - began
         x, grids, targets = replay.draw(trainer.rng, batch)
         bias = guidance(trainer.rng, grid_bank, grids, 3)
         trainer.student.train()
@@ -212,9 +214,10 @@ def train(args: argparse.Namespace) -> None:
         clock = now
         if trainer.step % 50 == 0:
             record = {k: round(v, 3) for k, v in cosines.items()}
-            head = {"step": trainer.step, "seen": trainer.seen, "minutes": round(trainer.elapsed / 60, 2)}
-            trainer.log({**head, "size": size, "loss": round(loss, 4), **record})
-        if now - checked > 240:
+            head = {"step": trainer.step, "seen": trainer.seen, "minutes": round(trainer.elapsed / 60, 2), "size": size, "fresh_seconds": round(fresh, 1)}
+            trainer.log({**head, "loss": round(loss, 4), **record})
+            fresh = 0.0
+        if now - checked > 480:
             trainer.log({"step": trainer.step, "minutes": round(trainer.elapsed / 60, 2), "held_out": validate(trainer, checker, held)})
             checked = time.monotonic()
         if now - saved > 150:
@@ -232,8 +235,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--reuse", type=int, default=3, help="optimiser steps for each fresh batch")
-    parser.add_argument("--memory", type=int, default=2048, help="crops kept with their targets")
+    parser.add_argument("--reuse", type=int, default=8, help="optimiser steps for each fresh batch")
+    parser.add_argument("--memory", type=int, default=3072, help="crops kept with their targets")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
