@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .data import CropSampler, load_sources
+from .muon import Muon
 from .student import Student, guidance, losses
 from .teachers import MEAN, STD, Teachers, TargetSpace
 from .textures import region_bank
 
-PHASES = ((0.62, 128, 32), (0.9, 192, 16), (1.01, 256, 8))
+PHASES = ((0.65, 128, 24), (0.9, 192, 12), (1.01, 256, 6))
 """(until this share of the time, crop size in pixels, batch size)."""
 
 
@@ -82,13 +84,14 @@ class Trainer:
         self.out: Path = args.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.student = Student().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decay = [p for p in self.student.parameters() if p.requires_grad and p.ndim > 1]
-        rest = [p for p in self.student.parameters() if p.requires_grad and p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}],
-            lr=args.lr,
-            betas=(0.9, 0.98),
-        )
+        named = [(n, p) for n, p in self.student.named_parameters() if p.requires_grad]
+        matrices = [p for n, p in named if n.endswith("weight") and p.ndim > 1 and "heads" not in n]
+        chosen = {id(p) for p in matrices}
+        rest = [p for _, p in named if id(p) not in chosen]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=args.lr, weight_decay=0.03),
+            torch.optim.AdamW(rest, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
         self.step, self.elapsed, self.seen = 0, 0.0, 0
         if (self.out / "state.json").exists():
             self._resume()
@@ -103,18 +106,25 @@ class Trainer:
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         self.student.load_state_dict(model)
         self.ema = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
-        for i, p in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
-            if f"opt.{i}.exp_avg" in tensors:
-                self.optimiser.state[p] = {
-                    key: tensors[f"opt.{i}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        for i, (optimiser, p) in enumerate(self._parameters()):
+            prefix = f"opt.{i}."
+            kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if kept:
+                optimiser.state[p] = kept
+
+    def _parameters(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor]]:
+        """Every trained parameter with its optimiser, in a fixed order."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                for p in group["params"]:
+                    yield optimiser, p
 
     def save(self) -> None:
         """Write the checkpoint; a killed run leaves the previous one whole."""
         tensors = {f"model.{k}": v for k, v in self.student.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
-        for i, p in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
-            for key, value in self.optimiser.state.get(p, {}).items():
+        for i, (optimiser, p) in enumerate(self._parameters()):
+            for key, value in optimiser.state.get(p, {}).items():
                 tensors[f"opt.{i}.{key}"] = value
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(self.out / "new.safetensors"))
         os.replace(self.out / "new.safetensors", self.out / "state.safetensors")
@@ -124,14 +134,16 @@ class Trainer:
 
     def update(self, x: Tensor, targets: dict[str, Tensor], bias: Tensor, lr: float) -> tuple[float, dict[str, float]]:
         """One optimiser step and the moving average of the weights."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
         with torch.autocast("cpu", torch.bfloat16):
             loss, cosines = losses(self.student, x, targets, bias)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self.seen += len(x)
         keep = min(0.998, (1 + self.step) / (10 + self.step))
