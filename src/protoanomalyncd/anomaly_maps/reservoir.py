@@ -34,7 +34,7 @@ class PatchReservoir:
         self._patches: list[Tensor] = []
 
     def draw(self, key: str, n_patches: int) -> npt.NDArray[np.float64]:
-        """Priorities (n_patches,) in [0, 1) of an image's patches; `key`: hex digest of its file."""
+        """Priorities (n_patches,) in [0, 1) of an image's patches; `key`: its hex digest."""
         return np.random.default_rng([self._seed, int(key, 16)]).random(n_patches)
 
     def wants(self, priorities: npt.NDArray[np.float64]) -> bool:

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from protoanomalyncd.anomaly_maps import FolderMaps, create, register, registered
+from protoanomalyncd.errors import ConfigurationError
+
+
+def test_create_passes_what_the_constructor_takes_and_saved_arguments_come_first() -> None:
+    @register("test_registry_source")
+    class Source(FolderMaps):
+        def __init__(self, seed: int, device: str = "cpu") -> None:
+            super().__init__()
+            self.given = (seed, device)
+
+    try:
+        assert "test_registry_source" in registered()
+        source = create("test_registry_source", {"seed": 4}, seed=5, device="meta", folder="x")
+        assert source.given == (4, "meta")  # type: ignore[attr-defined]
+        assert source.name == "test_registry_source"
+        assert FolderMaps.name == "folder"
+    finally:
+        from protoanomalyncd.anomaly_maps import registry
+
+        del registry._SOURCES["test_registry_source"]
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(ConfigurationError, match="expected a new name, got 'folder'"):
+        register("folder")(type("Other", (FolderMaps,), {}))
+    assert register("folder")(FolderMaps) is FolderMaps
