@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from protoanomalyncd.errors import OutputError
+from protoanomalyncd.errors import ImageError, OutputError
 from protoanomalyncd.structures import ImageArray, MaskArray
 
 __all__ = ["MARKER", "PrepareSummary", "build_folder", "copy_file", "write_image", "write_mask"]
@@ -69,7 +69,7 @@ def build_folder(
     done = _finished(out, identity)
     if done is not None:
         return done
-    staging = out.parent / f".{out.name}.partial"
+    staging = out.absolute().parent / f".{out.absolute().name}.partial"
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
@@ -92,9 +92,17 @@ def build_folder(
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, making its folder; contents only, so that the copy is writable."""
+    """Copy a file, making its folder; contents only, so that the copy is writable.
+
+    Raises:
+        ImageError: the source cannot be read. (A failure to write is an OSError.)
+    """
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{source}: expected a readable file, got: {error.strerror}") from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.write_bytes(content)
 
 
 def write_image(path: Path, image: ImageArray) -> None:

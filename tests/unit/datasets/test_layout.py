@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,3 +255,20 @@ def test_the_draw_follows_contents_not_names(tmp_path: Path, write_image: Write)
     second = [s.path.read_bytes() for s in in_content_order(reversed(two.samples))]
     assert first == second
     assert first != [s.path.read_bytes() for s in one.samples]
+
+
+# The page that describes all this
+
+
+def test_messages_of_the_page_are_those_of_the_code(repository: Path) -> None:
+    page = (repository / "docs/how_to/datasets.md").read_text(encoding="utf-8")
+    rooms = (repository / "src/protoanomalyncd/datasets").glob("*.py")
+    # Joined over line breaks, as the messages are in the source.
+    source = re.sub(r'"\s*f?"', "", "".join(p.read_text(encoding="utf-8") for p in rooms))
+    rows = re.findall(r"^\| `(expected .*?)` \|", page, re.MULTILINE)
+    assert len(rows) == 10
+    for row in rows:
+        # What varies stands in braces in the source, and as dots or a number on the page.
+        for part in re.split(r"\.\.\.|\(.*?\)|\b\d+ products|, got |, ", row):
+            words = part.strip().removeprefix("expected ")
+            assert words in source or words in ("none", "nothing there", "float values"), words

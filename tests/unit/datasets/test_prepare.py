@@ -193,7 +193,7 @@ def test_a_failure_half_way_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(staging.shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match="No space left on device") as error:
         prepare_neu_seg(neu, tmp_path / "out")
     assert "\n" not in str(error.value)

@@ -208,12 +208,15 @@ def chipped_edge(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, Fl
     distance = blob(
         rng, size, at, radius, roughness=0.17, aspect=rng.uniform(1.0, 1.7), harmonics=7
     )
-    gone = coverage(distance, size) * scene.cover
-    broken = coverage(distance - rng.uniform(0.012, 0.024), size) * scene.cover
+    # Down to the last trace of the outline: a blended border would stay as a thin rim.
+    present = (scene.cover > 0.01).astype(np.float32)
+    gone = coverage(distance, size) * present
+    broken = coverage(distance - rng.uniform(0.012, 0.024), size) * present
     grain = 0.16 * smooth_noise(rng, size, 70) + 0.1 * smooth_noise(rng, size, 25)
     x, y = grid(size)
     facing = ((x - at[0]) * scene.light[0] + (y - at[1]) * scene.light[1]) / radius
-    fracture = np.asarray(scene.inside, np.float32) * (0.85 - 0.35 * facing + grain)[..., None]
+    facing = np.clip(facing, -1, 1)
+    fracture = np.asarray(scene.inside, np.float32) * (0.88 - 0.22 * facing + grain)[..., None]
     picture = mix(scene.colour, np.clip(fracture, 0, 1), 0.92 * broken)
     picture = mix(picture, scene.behind, gone)
     return picture, np.maximum(gone, broken)

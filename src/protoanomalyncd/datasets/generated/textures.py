@@ -53,7 +53,7 @@ def brushed_metal(rng: np.random.Generator, size: int) -> Scene:
 def fabric(rng: np.random.Generator, size: int) -> Scene:
     """Plain weave of two yarns, with slubs and slightly wavy threads."""
     x, y = grid(size)
-    threads = 26
+    threads = 32
     phase = rng.uniform(0, 2, 2)
     angle = np.float32(rng.normal(0, 0.015))
     u = (x + angle * y) * threads + phase[0] + 0.13 * smooth_noise(rng, size, 5, 2)
@@ -65,13 +65,13 @@ def fabric(rng: np.random.Generator, size: int) -> Scene:
     across = np.where(over, fu, fv)
     # Each yarn arches over the crossing one, and is round across.
     round_ = np.sqrt(np.clip(1 - (across / 0.56) ** 2, 0, 1))
-    arch = np.cos(along * 2.3)
+    arch = np.cos(along * 1.9)
     yarn = rng.normal(0, 1, (2, threads + 8)).astype(np.float32)
     tone = np.where(over, yarn[0][i % (threads + 8)], yarn[1][j % (threads + 8)])
     twist = np.sin((across * 2.2 + along * 2.6 + 0.15 * tone) * 2 * np.pi)
     fuzz = smooth_noise(rng, size, 110)
     value = (0.28 + 0.72 * round_ * arch) * (1 + 0.045 * tone + 0.06 * twist + 0.07 * fuzz)
-    warp, weft = np.array([0.36, 0.45, 0.6], np.float32), np.array([0.6, 0.66, 0.75], np.float32)
+    warp, weft = np.array([0.42, 0.5, 0.63], np.float32), np.array([0.57, 0.64, 0.74], np.float32)
     colour = mix(warp, weft, over.astype(np.float32)) * value[..., None].astype(np.float32)
     colour = colour * (1 + 0.03 * smooth_noise(rng, size, 3))[..., None]
     return _texture(rng, colour, (0.06, 0.06, 0.07), (0.72, 0.74, 0.78), _lamp(rng))
