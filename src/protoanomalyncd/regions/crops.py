@@ -257,6 +257,8 @@ def _reference_rows(
     rows = []
     for square in reference_boxes(np.asarray(sampled, np.uint8), config, n_components):
         crop = _rounded(square)
+        if crop[0] == crop[2] or crop[1] == crop[3]:
+            continue  # an image of few pixels; the reference fails on it
         x0, y0 = max(crop[0], 0), max(crop[1], 0)
         part = sampled[y0 : min(crop[3], height), x0 : min(crop[2], width)]
         x, y, w, h = cv2.boundingRect(np.ascontiguousarray(part))
