@@ -114,6 +114,7 @@ def choose_examples(summaries: Sequence[ClassSummary]) -> dict[int, Gallery]:
     """Class id -> the surest and the least sure images."""
     shown = max(1, sum(bool(s.images) for s in summaries))
     most = min(EXAMPLES_PER_LIST, max(2, EXAMPLES_IN_ALL // (2 * shown)))
+    most -= most % 6 if most > 6 else 0  # whole rows on a wide screen
     galleries = {}
     for summary in summaries:
         images = summary.images

@@ -13,6 +13,11 @@ __all__ = ["Headline", "SkipGroup", "build_headline", "group_skipped"]
 
 _NAMES_PER_REASON = 100
 _REASONS = 30
+_CONFIDENCE_NOTE = (
+    "Confidence is the model's own probability that an image belongs to the kind it was put in: "
+    f"high from {HIGH:.0%}, medium from {MEDIUM:.0%}, low below. Use it to decide what to check "
+    "first; it is not a measured error rate."
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,8 @@ def build_headline(report: ReportData, summaries: Sequence[ClassSummary]) -> Hea
         rest=_rest(report, summaries),
         sure=sure,
         kinds_note=_kinds_note(report),
-        empty_note=_empty_note(summaries),
-        confidence_note=(
-            "Confidence is the model's own probability that an image belongs to the kind it was "
-            f"put in: high from {HIGH:.0%}, medium from {MEDIUM:.0%}, low below. Use it to decide "
-            "what to check first; it is not a measured error rate."
-        ),
+        empty_note=_empty_note(summaries) if images else "",
+        confidence_note=_CONFIDENCE_NOTE if images else "",
     )
 
 

@@ -15,10 +15,11 @@ from protoanomalyncd.structures import Box, FloatArray, ImageArray, MaskArray
 __all__ = ["heat_uri", "jpeg_uri", "outline_path"]
 
 _QUALITIES = (82, 72, 60, 46)
-_HEAT_SIDE = 112
+_HEAT_SIDES = (112, 80, 56)
+_HEAT_BYTES = 2_500
 _HEAT_LEVELS = 16
 _HEAT_FLOOR = 0.2
-_OUTLINE_SIDE = 256
+_OUTLINE_SIDE = 512
 _MAX_CONTOURS = 24
 _MAX_CONTOUR_POINTS = 80
 
@@ -52,16 +53,11 @@ def heat_uri(scores: FloatArray) -> str:
         scores: normalised map in [0, 1], ``(h, w)``; not finite counts as 0.
     """
     small = np.nan_to_num(np.asarray(scores, np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-    small = _shrink(small, _HEAT_SIDE)
-    strength = np.clip((small - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1)
-    levels = np.rint(strength * (_HEAT_LEVELS - 1)).astype(np.uint8)
-    picture = Image.fromarray(levels, mode="P")
-    ramp = [index / (_HEAT_LEVELS - 1) for index in range(_HEAT_LEVELS)]
-    picture.putpalette([part for t in ramp for part in (255, round(70 + 140 * t), 20)])
-    buffer = io.BytesIO()
-    alpha = bytes(round(165 * t**0.8) for t in ramp)
-    picture.save(buffer, "PNG", transparency=alpha, bits=4, optimize=True)
-    return _uri("png", buffer.getvalue())
+    for side in _HEAT_SIDES:
+        data = _heat(_shrink(small, side))
+        if len(data) <= _HEAT_BYTES:
+            break
+    return _uri("png", data)
 
 
 def outline_path(mask: MaskArray, width: int, height: int) -> str:
@@ -90,6 +86,18 @@ def outline_path(mask: MaskArray, width: int, height: int) -> str:
         )
         parts.append(f"M{'L'.join(pairs)}Z")
     return "".join(parts)
+
+
+def _heat(scores: FloatArray) -> bytes:
+    strength = np.clip((scores - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1)
+    levels = np.rint(strength * (_HEAT_LEVELS - 1)).astype(np.uint8)
+    picture = Image.fromarray(levels, mode="P")
+    ramp = [index / (_HEAT_LEVELS - 1) for index in range(_HEAT_LEVELS)]
+    picture.putpalette([part for t in ramp for part in (255, round(70 + 140 * t), 20)])
+    buffer = io.BytesIO()
+    alpha = bytes(round(165 * t**0.8) for t in ramp)
+    picture.save(buffer, "PNG", transparency=alpha, bits=4, optimize=True)
+    return buffer.getvalue()
 
 
 def _shrink(array: np.ndarray, side: int) -> np.ndarray:

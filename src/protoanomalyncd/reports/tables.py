@@ -58,7 +58,10 @@ REGION_COLUMNS = (
     "confidence",
     "outlier_score",
 )
-"""The fixed columns; one column a descriptor follows, in alphabetical order."""
+"""The fixed columns; one column a descriptor follows, in alphabetical order.
+
+A descriptor whose name is taken above gets ``descriptor_`` before it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ def write_regions(path: Path, discovery: Discovery) -> Path:
         )
         for result in discovery.regions
     )
-    return _write(path, (*REGION_COLUMNS, *names), rows)
+    titles = (f"descriptor_{name}" if name in REGION_COLUMNS else name for name in names)
+    return _write(path, (*REGION_COLUMNS, *titles), rows)
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:

@@ -45,7 +45,7 @@ class Pictures:
         shade = 90 + 60 * np.sin(np.arange(self.width) / 7)
         plate = np.tile(shade, (self.height, 1))[:, :, None].repeat(3, axis=2)
         spot = self.map(name)[:, :, None]
-        colour = np.array([40 + sum(name.encode()) % 60, 30, 20])
+        colour = np.array([40 + sum(map(ord, name)) % 60, 30, 20])
         return np.clip(plate * (1 - spot) + colour * spot, 0, 255).astype(np.uint8)
 
     def map(self, name: str) -> FloatArray:
@@ -60,7 +60,7 @@ class Pictures:
 
 def spot(name: str, width: int, height: int) -> tuple[int, int]:
     """Where an image's defect is [px]."""
-    seed = sum(name.encode())
+    seed = sum(map(ord, name))
     return 20 + seed * 7 % max(1, width - 40), 20 + seed * 13 % max(1, height - 40)
 
 
