@@ -55,7 +55,7 @@ def test_every_patch_is_as_likely_as_any_other() -> None:
             counts[number, position] += 1
     # 400 x 20 / 200 = 40 draws expected a patch, standard deviation 6.
     assert 15 < counts.min() < counts.max() < 70
-    assert 330 < counts.sum(axis=1).min()  # 800 an image; first and last images alike
+    assert counts.sum(axis=1).min() > 330  # 800 an image; first and last images alike
     assert abs(counts[:5].sum() - counts[5:].sum()) < 400
 
 
