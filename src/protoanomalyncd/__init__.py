@@ -6,12 +6,15 @@
 >>> found.report("report.html")                                              # doctest: +SKIP
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from protoanomalyncd.config import Config
-from protoanomalyncd.errors import ProtoAnomalyNCDError
-from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.structures import Discovery, ImageResult, Region, RegionResult, Sample
+if TYPE_CHECKING:
+    from protoanomalyncd.config import Config
+    from protoanomalyncd.errors import ProtoAnomalyNCDError
+    from protoanomalyncd.estimator import ProtoAnomalyNCD
+    from protoanomalyncd.structures import Discovery, ImageResult, Region, RegionResult, Sample
 
 __version__ = version("protoanomalyncd")
 
@@ -26,3 +29,21 @@ __all__ = [
     "Sample",
     "__version__",
 ]
+
+_HOMES = {
+    "Config": "config",
+    "ProtoAnomalyNCD": "estimator",
+    "ProtoAnomalyNCDError": "errors",
+    "Discovery": "structures",
+    "ImageResult": "structures",
+    "Region": "structures",
+    "RegionResult": "structures",
+    "Sample": "structures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; `protoanomalyncd --help` must not wait for it.
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

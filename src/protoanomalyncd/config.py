@@ -32,7 +32,7 @@ def _require(condition: bool, name: str, expected: str, value: object) -> None:
         raise ConfigurationError(f"{name}: expected {expected}, got {value!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MapConfig:
     """Where anomaly maps come from.
 
@@ -50,12 +50,12 @@ class MapConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        _require(self.image_size >= 32, "maps.image_size", "at least 32", self.image_size)
-        _require(self.memory_size >= 1, "maps.memory_size", "at least 1", self.memory_size)
-        _require(self.batch_size >= 1, "maps.batch_size", "at least 1", self.batch_size)
+        _require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
+        _require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
+        _require(self.batch_size >= 1, "detector.batch_size", "at least 1", self.batch_size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MEBinConfig:
     """Main element binarisation.
 
@@ -103,7 +103,7 @@ class MEBinConfig:
         _require(0 < self.normal_quantile <= 1, "mebin.normal_quantile", "in (0, 1]", self.normal_quantile)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CropConfig:
     """Anomaly-centred crops.
 
@@ -143,7 +143,7 @@ class CropConfig:
         _require(self.size >= 32, "crops.size", "at least 32", self.size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GuidanceConfig:
     """How the anomaly map guides the class token (Region Guidance Factor).
 
@@ -177,7 +177,7 @@ class GuidanceConfig:
         _require(0 < self.share_of_blocks <= 1, "guidance.share_of_blocks", "in (0, 1]", self.share_of_blocks)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EmbeddingConfig:
     """Crop -> embedding.
 
@@ -197,7 +197,7 @@ class EmbeddingConfig:
         _require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrototypeConfig:
     """The objective of prototype learning (METHOD: DAPL, entropy, separation, contrastive).
 
@@ -231,7 +231,7 @@ class PrototypeConfig:
             _require(getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingConfig:
     """The training loop.
 
@@ -265,7 +265,7 @@ class TrainingConfig:
         _require(self.checkpoint_every >= 1, "training.checkpoint_every", "at least 1", self.checkpoint_every)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OutlierConfig:
     """When a region is too strange to name.
 
@@ -287,7 +287,7 @@ class OutlierConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Config:
     """All stages together; saved with every run and every model.
 
@@ -300,7 +300,7 @@ class Config:
     n_novel_classes: int = 6
     seed: int = 0
     device: str = "cpu"
-    maps: MapConfig = field(default_factory=MapConfig)
+    detector: MapConfig = field(default_factory=MapConfig)
     mebin: MEBinConfig = field(default_factory=MEBinConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -332,7 +332,7 @@ class Config:
 
 
 _PARTS: dict[str, type] = {
-    "maps": MapConfig,
+    "detector": MapConfig,
     "mebin": MEBinConfig,
     "crops": CropConfig,
     "embedding": EmbeddingConfig,

@@ -17,7 +17,13 @@ import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled, take_per_class
+from protoanomalyncd.datasets import (
+    Dataset,
+    LabelledSet,
+    load_dataset,
+    load_labelled,
+    take_per_class,
+)
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.evidence import Evidence
@@ -43,6 +49,15 @@ from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 
 __all__ = ["ProtoAnomalyNCD"]
+
+
+@dataclasses.dataclass(slots=True)
+class _Job:
+    """What the stages of one fit share: the work folder, progress, and what was left out."""
+
+    work: Path
+    on_progress: Progress
+    skipped: list[Skipped]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -85,9 +100,13 @@ class ProtoAnomalyNCD:
     ) -> None:
         config = config or Config()
         if isinstance(backbone, str):
-            config = dataclasses.replace(config, embedding=dataclasses.replace(config.embedding, backbone=backbone))
+            config = dataclasses.replace(
+                config, embedding=dataclasses.replace(config.embedding, backbone=backbone)
+            )
         given = {"n_novel_classes": n_novel_classes, "seed": seed, "device": device}
-        self.config = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
+        self.config = dataclasses.replace(
+            config, **{k: v for k, v in given.items() if v is not None}
+        )
         self._given_backbone = None if isinstance(backbone, str) else backbone
         self.base_classes_: tuple[str, ...] = ()
         self.seconds_: dict[str, float] = {}
@@ -123,7 +142,9 @@ class ProtoAnomalyNCD:
     def classifier_(self) -> RegionClassifier:
         """Encoder, prototypes and outlier score."""
         if self._classifier is None:
-            raise NotFittedError("this model has learned nothing yet: call fit or from_pretrained first")
+            raise NotFittedError(
+                "this model has learned nothing yet: call fit or from_pretrained first"
+            )
         return self._classifier
 
     def fit(
@@ -154,64 +175,30 @@ class ProtoAnomalyNCD:
             InputError: no usable image, map or labelled class.
             ConfigurationError: a setting does not fit the data.
         """
-        config = self.config
         dataset = images if isinstance(images, Dataset) else load_dataset(Path(images))
-        base = labelled if isinstance(labelled, LabelledSet | None) else load_labelled(Path(labelled))
-        keeper = tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
-        work = Path(keeper.name if keeper else str(work_dir))
-        work.mkdir(parents=True, exist_ok=True)
-        skipped = list(dataset.skipped)
-        torch.manual_seed(config.seed)
+        base = (
+            labelled if isinstance(labelled, LabelledSet | None) else load_labelled(Path(labelled))
+        )
+        keeper = (
+            tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
+        )
+        job = _Job(
+            Path(keeper.name if keeper else str(work_dir)), on_progress, list(dataset.skipped)
+        )
+        job.work.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(self.config.seed)
         backbone = self._backbone()
-
         with self._stage("anomaly maps"):
-            self._source = self._create_source(backbone, maps)
-            normal_maxima, left_out = fit_source(self._source, dataset.normal, work, on_progress)
-            skipped += left_out
-            ordered = by_content(dataset.unlabelled, skipped)
-            store = MapStore(work / "maps")
-            skipped += score_maps(self._source, [s for _, s in ordered], store, on_progress)
-            self._map_range = _range_of(ordered, store, normal_maxima, config, skipped)
-
+            ordered, store = self._score(backbone, dataset, maps, job)
         with self._stage("regions"):
-            found, crops, left_out = crop_images(
-                ordered, store, self.map_range_, (config.mebin, config.crops), work / "crops", on_progress
-            )
-            skipped += left_out
-            n_unlabelled = len(crops)
-            if base is not None:
-                base = take_per_class(base, config.training.labelled_per_class, config.seed)
-                known, left_out = label_crops(base, config.crops, work / "labelled", on_progress)
-                skipped += left_out
-                self.base_classes_ = base.class_names
-                all_crops = CropSet.concatenate(crops, known)
-            else:
-                all_crops = crops
-
-        encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
-        head = PrototypeHead(
-            encoder.embed_dim, len(self.base_classes_), config.n_novel_classes, config.prototypes.projection_dim
-        ).to(config.device)
-        with self._stage("tokens"):
-            cache = fill_token_cache(
-                work / "tokens", all_crops, encoder, config.training.views, config.seed,
-                lambda done, total: on_progress("embed views", done, total),
-            )
+            found, crops, known = self._cut(ordered, store, base, job)
         with self._stage("training"):
-            trainer = Trainer(
-                encoder, head, cache, torch.tensor(all_crops.scores), torch.tensor(all_crops.labels),
-                config.training, config.prototypes, config.seed,
-            )
-            self.history_ = trainer.run(
-                work / "training", lambda done, total, terms: on_progress("train", done, total)
-            )
+            encoder, head = self._learn(backbone, crops, known, job)
         with self._stage("classes"):
-            self._finish(encoder.eval(), head.eval(), found, crops, n_unlabelled)
-            evidence = Evidence(
-                {i.sample.name: i.sample.path for i in found}, store, self.map_range_, config.mebin,
-                self._settings(maps, labelled), keeper,
-            )
-            self._raw = self._gather(found, self._embeddings, skipped, evidence)
+            self._finish(encoder, head, crops)
+            evidence = self._evidence(found, store, maps, keeper)
+            embeddings = self.classifier_.embed(crops)
+            self._raw = self._gather(found, embeddings, job.skipped, evidence)
         return self
 
     def predict(
@@ -245,7 +232,9 @@ class ProtoAnomalyNCD:
             skipped += images.skipped
             images = images.unlabelled
         source = self._source_for(maps)
-        keeper = tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
+        keeper = (
+            tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
+        )
         store = MapStore(Path(keeper.name if keeper else str(work_dir)) / "maps")
         found: list[CroppedImage] = []
         rows: list[torch.Tensor] = []
@@ -258,7 +247,12 @@ class ProtoAnomalyNCD:
                 continue
             try:
                 image, regions = crop_one(
-                    sample, keys[sample.name], result, map_range, self.config.mebin, self.config.crops
+                    sample,
+                    keys[sample.name],
+                    result,
+                    map_range,
+                    self.config.mebin,
+                    self.config.crops,
                 )
             except InputError as error:
                 skipped.append(Skipped(sample.name, str(error)))
@@ -266,10 +260,7 @@ class ProtoAnomalyNCD:
             store.put(sample.name, result)
             found.append(image)
             rows.append(classifier.embed(crop_set([(image, regions)])))
-        evidence = Evidence(
-            {i.sample.name: i.sample.path for i in found}, store, map_range, self.config.mebin,
-            self._settings(maps, None), keeper,
-        )
+        evidence = self._evidence(found, store, maps, keeper)
         embeddings = torch.cat(rows) if rows else torch.zeros((0, classifier.encoder.embed_dim))
         return self.catalogue_.apply(self._gather(found, embeddings, skipped, evidence))
 
@@ -295,20 +286,112 @@ class ProtoAnomalyNCD:
 
         return load_model(cls, Path(folder), device)
 
+    def _score(
+        self, backbone: Backbone, dataset: Dataset, maps: str | Path | None, job: _Job
+    ) -> tuple[list[tuple[str, Sample]], MapStore]:
+        """Maps of all images, and their range."""
+        self._source = self._create_source(backbone, maps)
+        normal_maxima, left_out = fit_source(
+            self._source, dataset.normal, job.work, job.on_progress
+        )
+        ordered = by_content(dataset.unlabelled, job.skipped)
+        store = MapStore(job.work / "maps")
+        job.skipped += left_out
+        job.skipped += score_maps(self._source, [s for _, s in ordered], store, job.on_progress)
+        self._map_range = _range_of(ordered, store, normal_maxima, self.config, job.skipped)
+        return ordered, store
+
+    def _cut(
+        self,
+        ordered: list[tuple[str, Sample]],
+        store: MapStore,
+        base: LabelledSet | None,
+        job: _Job,
+    ) -> tuple[list[CroppedImage], CropSet, CropSet | None]:
+        """Crops of the unlabelled images, and of the labelled ones if there are any."""
+        config = self.config
+        found, crops, left_out = crop_images(
+            ordered,
+            store,
+            self.map_range_,
+            (config.mebin, config.crops),
+            job.work / "crops",
+            job.on_progress,
+        )
+        job.skipped += left_out
+        if base is None:
+            self.base_classes_ = ()
+            return found, crops, None
+        base = take_per_class(base, config.training.labelled_per_class, config.seed)
+        known, left_out = label_crops(base, config.crops, job.work / "labelled", job.on_progress)
+        job.skipped += left_out
+        self.base_classes_ = base.class_names
+        return found, crops, known
+
+    def _learn(
+        self, backbone: Backbone, crops: CropSet, known: CropSet | None, job: _Job
+    ) -> tuple[GuidedEncoder, PrototypeHead]:
+        """Tokens of all views, then the tail and the prototypes on them."""
+        config = self.config
+        everything = crops if known is None else CropSet.concatenate(crops, known)
+        encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
+        head = PrototypeHead(
+            encoder.embed_dim,
+            len(self.base_classes_),
+            config.n_novel_classes,
+            config.prototypes.projection_dim,
+        ).to(config.device)
+        cache = fill_token_cache(
+            job.work / "tokens",
+            everything,
+            encoder,
+            config.training.views,
+            config.seed,
+            lambda done, total: job.on_progress("embed views", done, total),
+        )
+        trainer = Trainer(
+            encoder,
+            head,
+            cache,
+            torch.tensor(everything.scores),
+            torch.tensor(everything.labels),
+            config.training,
+            config.prototypes,
+            config.seed,
+        )
+        self.history_ = trainer.run(
+            job.work / "training", lambda done, total, _: job.on_progress("train", done, total)
+        )
+        return encoder.eval(), head.eval()
+
+    def _evidence(
+        self,
+        found: Sequence[CroppedImage],
+        store: MapStore,
+        maps: str | Path | None,
+        keeper: object,
+    ) -> Evidence:
+        paths = {i.sample.name: i.sample.path for i in found}
+        return Evidence(
+            paths, store, self.map_range_, self.config.mebin, self._settings(maps), keeper
+        )
+
     def _backbone(self) -> Backbone:
         return self._given_backbone or create_backbone(self.config.embedding.backbone)
 
     def _create_source(self, backbone: Backbone, maps: str | Path | None) -> AnomalyMapSource:
-        name = "folder" if maps is not None else self.config.maps.source
+        name = "folder" if maps is not None else self.config.detector.source
         if name == "folder" and maps is None:
-            raise ConfigurationError("maps.source is 'folder': expected a folder of anomaly maps (--maps), got none")
+            raise ConfigurationError(
+                "detector.source is 'folder': expected a folder of anomaly maps (--maps), got none"
+            )
         backbone.module().to(self.config.device)
         return create(
             name,
             backbone=backbone,
             folder=maps,
-            image_size=self.config.maps.image_size,
-            memory_size=self.config.maps.memory_size,
+            image_size=self.config.detector.image_size,
+            memory_size=self.config.detector.memory_size,
             seed=self.config.seed,
             device=self.config.device,
         )
@@ -330,47 +413,53 @@ class ProtoAnomalyNCD:
             )
         return self._source if maps is None else create("folder", folder=maps)
 
-    def _finish(
-        self,
-        encoder: GuidedEncoder,
-        head: PrototypeHead,
-        found: Sequence[CroppedImage],
-        crops: CropSet,
-        n_unlabelled: int,
-    ) -> None:
+    def _finish(self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet) -> None:
         """Order the classes by size, calibrate the rejection, and open the catalogue."""
         config = self.config
         classifier = RegionClassifier(
-            encoder, head, config.prototypes.temperature, create_outlier_score(config.outliers.score)
+            encoder,
+            head,
+            config.prototypes.temperature,
+            create_outlier_score(config.outliers.score),
         )
-        self._embeddings = classifier.embed(crops)
-        classifier.outlier_score.fit(self._embeddings, head.prototypes.detach().cpu())
+        embeddings = classifier.embed(crops)
+        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
         counts = torch.bincount(
-            classifier.classify(self._embeddings).class_ids, minlength=config.n_novel_classes
+            classifier.classify(embeddings).class_ids, minlength=config.n_novel_classes
         )
         largest_first = sorted(range(1, config.n_novel_classes), key=lambda k: (-int(counts[k]), k))
         head.reorder_novel([0, *largest_first])
-        classifier.outlier_score.fit(self._embeddings, head.prototypes.detach().cpu())
-        scores = classifier.outlier_score.score(self._embeddings)
-        classifier.threshold = threshold_at(scores, config.outliers.false_rejection_rate)
-        self._classifier = classifier
-        ids = classifier.classify(self._embeddings).class_ids.numpy()
-        in_first = np.asarray(crops.scores[:n_unlabelled])[ids == 0]
+        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
+        regions = classifier.classify(embeddings)
+        classifier.threshold = threshold_at(
+            regions.outlier_scores, config.outliers.false_rejection_rate
+        )
+        in_first = crops.scores[(regions.class_ids == 0).numpy()]
+        # The reserved prototype deserves its name only where what it holds scores low.
         has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
-        first = "normal" if has_normal else "defect 0"
-        names = [first, *(f"defect {k}" for k in range(1, config.n_novel_classes))]
+        names = [
+            "normal" if has_normal else "defect 0",
+            *(f"defect {k}" for k in range(1, config.n_novel_classes)),
+        ]
+        self._classifier = classifier
         self._catalogue = Catalogue(names, 0 if has_normal else None)
 
     def _gather(
-        self, found: Sequence[CroppedImage], embeddings: torch.Tensor, skipped: Sequence[Skipped], evidence: Evidence
+        self,
+        found: Sequence[CroppedImage],
+        embeddings: torch.Tensor,
+        skipped: Sequence[Skipped],
+        evidence: Evidence,
     ) -> Discovery:
         names = tuple(f"class {k}" for k in range(len(self.catalogue_)))
-        return gather(self.classifier_, names, found, embeddings, skipped, evidence, self.config.seed)
+        return gather(
+            self.classifier_, names, found, embeddings, skipped, evidence, self.config.seed
+        )
 
-    def _settings(self, maps: str | Path | None, labelled: object) -> dict[str, object]:
+    def _settings(self, maps: str | Path | None) -> dict[str, object]:
         settings: dict[str, object] = {
             "backbone": self.config.embedding.backbone,
-            "anomaly maps": "folder" if maps is not None else self.config.maps.source,
+            "anomaly maps": "folder" if maps is not None else self.config.detector.source,
             "labelled base": ", ".join(self.base_classes_) or "none",
             "number of classes": f"{self.config.n_novel_classes} (given)",
             "seed": self.config.seed,
@@ -392,8 +481,12 @@ def _range_of(
     config: Config,
     skipped: Sequence[Skipped],
 ) -> MapRange:
-    maxima = np.asarray([store.get(s.name).max() for _, s in ordered if s.name in store], np.float32)
+    maxima = np.asarray(
+        [store.get(s.name).max() for _, s in ordered if s.name in store], np.float32
+    )
     if not len(maxima):
         reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise InputError(f"expected at least one usable image with an anomaly map, got none{reasons}")
+        raise InputError(
+            f"expected at least one usable image with an anomaly map, got none{reasons}"
+        )
     return fit_range(maxima, normal_maxima, config.mebin)

@@ -25,7 +25,16 @@ from protoanomalyncd.regions.collect import CroppedRegion, crop_labelled, crop_u
 from protoanomalyncd.structures import FloatArray, MapRange, Region, Sample, Skipped
 from protoanomalyncd.training.crop_set import CropSet
 
-__all__ = ["CroppedImage", "Progress", "crop_images", "crop_one", "crop_set", "fit_source", "label_crops", "score_maps"]
+__all__ = [
+    "CroppedImage",
+    "Progress",
+    "crop_images",
+    "crop_one",
+    "crop_set",
+    "fit_source",
+    "label_crops",
+    "score_maps",
+]
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all)."""
@@ -77,11 +86,16 @@ def fit_source(
     else:
         report = source.fit(normal, lambda done, total: progress("fit detector", done, total))
         maxima = None if report.normal_maxima is None else [float(v) for v in report.normal_maxima]
-        values = {"normal_maxima": maxima, "skipped": [dataclasses.asdict(s) for s in report.skipped]}
+        values = {
+            "normal_maxima": maxima,
+            "skipped": [dataclasses.asdict(s) for s in report.skipped],
+        }
         write_tensors(state, source.state())
         write_json(summary, values)
     found = values["normal_maxima"]
-    return (None if found is None else np.asarray(found, np.float32)), [Skipped(**s) for s in values["skipped"]]
+    return (None if found is None else np.asarray(found, np.float32)), [
+        Skipped(**s) for s in values["skipped"]
+    ]
 
 
 def score_maps(
@@ -101,7 +115,12 @@ def score_maps(
 
 
 def crop_one(
-    sample: Sample, key: str, amap: FloatArray, map_range: MapRange, mebin: MEBinConfig, crops: CropConfig
+    sample: Sample,
+    key: str,
+    amap: FloatArray,
+    map_range: MapRange,
+    mebin: MEBinConfig,
+    crops: CropConfig,
 ) -> tuple[CroppedImage, list[CroppedRegion]]:
     """The regions of one image.
 
@@ -158,12 +177,18 @@ def crop_images(
                 skipped.append(Skipped(sample.name, str(error)))
         progress("find regions", number + 1, len(ordered))
     if not found:
-        raise DatasetError(f"expected at least one usable image, got none of {len(ordered)}; see the reasons above")
+        raise DatasetError(
+            f"expected at least one usable image, got none of {len(ordered)}; see the reasons above"
+        )
     crops = crop_set(found)
     crops.save(folder)
     images = [image for image, _ in found]
     write_json(
-        index, {"images": [_image_to(i) for i in images], "skipped": [dataclasses.asdict(s) for s in skipped]}
+        index,
+        {
+            "images": [_image_to(i) for i in images],
+            "skipped": [dataclasses.asdict(s) for s in skipped],
+        },
     )
     return images, CropSet.load(folder), skipped
 
@@ -185,7 +210,9 @@ def label_crops(
         try:
             image = read_image(sample.path)
             if sample.mask_path is None or sample.label is None:
-                raise DatasetError(f"labelled image {sample.name}: expected a class and a mask, got none")
+                raise DatasetError(
+                    f"labelled image {sample.name}: expected a class and a mask, got none"
+                )
             mask = read_mask(sample.mask_path, (image.shape[0], image.shape[1]))
             if mask.any():
                 label = labelled.class_names.index(sample.label)
@@ -197,7 +224,9 @@ def label_crops(
         progress("crop labelled images", number + 1, len(ordered))
     for label, name in enumerate(labelled.class_names):
         if not any(row[1] == label for row in rows):
-            raise DatasetError(f"labelled class {name!r}: expected at least one usable image with a mask, got none")
+            raise DatasetError(
+                f"labelled class {name!r}: expected at least one usable image with a mask, got none"
+            )
     crops = CropSet.build(
         [(r.crop.image, r.crop.mask, r.crop.amap) for r, _, _ in rows],
         [1.0] * len(rows),
@@ -220,8 +249,13 @@ def _image_to(image: CroppedImage) -> dict[str, Any]:
 
 def _image_from(entry: Mapping[str, Any], samples: Mapping[str, Sample]) -> CroppedImage:
     regions = tuple(
-        Region(**{**r, "box": tuple(r["box"]), "crop_box": tuple(r["crop_box"])}) for r in entry["regions"]
+        Region(**{**r, "box": tuple(r["box"]), "crop_box": tuple(r["crop_box"])})
+        for r in entry["regions"]
     )
     return CroppedImage(
-        samples[entry["name"]], entry["key"], regions, tuple(entry["descriptors"]), entry["anomaly_score"]
+        samples[entry["name"]],
+        entry["key"],
+        regions,
+        tuple(entry["descriptors"]),
+        entry["anomaly_score"],
     )

@@ -48,7 +48,9 @@ class Catalogue:
             raise ConfigurationError("class name: expected some text, got none")
         taken = {self._names[k] for k in set(self._target)} - {self._names[target]}
         if name in taken or name == "outlier":
-            raise ConfigurationError(f"class name: expected a new one, but {name!r} is taken; merge the classes instead")
+            raise ConfigurationError(
+                f"class name: expected a new one, but {name!r} is taken; merge the classes instead"
+            )
         self._names[target] = name
 
     def merge(self, class_ids: Sequence[int]) -> int:
@@ -61,7 +63,9 @@ class Catalogue:
             ConfigurationError: fewer than two classes, or one that does not exist.
         """
         if len(set(class_ids)) < 2:
-            raise ConfigurationError(f"merge: expected at least two different classes, got {list(class_ids)}")
+            raise ConfigurationError(
+                f"merge: expected at least two different classes, got {list(class_ids)}"
+            )
         targets = [self._target[self._checked(k)] for k in class_ids]
         first = targets[0]
         self._target = [first if t in targets else t for t in self._target]
@@ -74,7 +78,11 @@ class Catalogue:
         images = tuple(dataclasses.replace(i, class_id=self._id(i.class_id)) for i in raw.images)
         regions = tuple(dataclasses.replace(r, class_id=self._id(r.class_id)) for r in raw.regions)
         return dataclasses.replace(
-            raw, class_names=self.names, images=images, regions=regions, normal_class=self.normal_class
+            raw,
+            class_names=self.names,
+            images=images,
+            regions=regions,
+            normal_class=self.normal_class,
         )
 
     def to_dict(self) -> dict[str, Any]:

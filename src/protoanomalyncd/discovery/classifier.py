@@ -83,7 +83,8 @@ class RegionClassifier:
             window, values = plain_view(image, mask, amap, side)
             rows.append(
                 self.encoder.embed(
-                    torch.from_numpy(window)[None].to(device), torch.from_numpy(values)[None].to(device)
+                    torch.from_numpy(window)[None].to(device),
+                    torch.from_numpy(values)[None].to(device),
                 ).cpu()
             )
         return torch.cat(rows)
@@ -97,7 +98,9 @@ class RegionClassifier:
         posterior = torch.softmax(cosines / self.temperature, dim=1)
         probabilities = restrict_to_novel(posterior, self.head.n_base)[:, self.head.n_base :]
         outlier = torch.cat([self.outlier_score.score(z[None]) for z in embeddings])
-        return RegionScores(embeddings, probabilities, self._reject(probabilities.argmax(dim=1), outlier), outlier)
+        return RegionScores(
+            embeddings, probabilities, self._reject(probabilities.argmax(dim=1), outlier), outlier
+        )
 
     def merge(self, regions: RegionScores, image_index: Tensor, areas: Tensor) -> ImageScores:
         """Regions -> images.

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from protoanomalyncd.discovery.classifier import ImageScores, RegionClassifier, RegionScores
 from protoanomalyncd.discovery.layout2d import flat_positions
-from protoanomalyncd.structures import OUTLIER, Discovery, ImageResult, Region, RegionResult, Sample, Skipped
+from protoanomalyncd.structures import (
+    OUTLIER,
+    Discovery,
+    ImageResult,
+    Region,
+    RegionResult,
+    Sample,
+    Skipped,
+)
 
 if TYPE_CHECKING:
     from protoanomalyncd.discovery.evidence import Evidence
@@ -53,7 +61,8 @@ def gather(
         return Discovery(class_names, (), (), tuple(skipped), evidence=evidence)
     image_index = torch.tensor([i for i, image in enumerate(found) for _ in image.regions])
     areas = torch.tensor(
-        [0.0 if r.whole_image else r.area for image in found for r in image.regions], dtype=torch.float64
+        [0.0 if r.whole_image else r.area for image in found for r in image.regions],
+        dtype=torch.float64,
     )
     regions = classifier.classify(embeddings)
     merged = classifier.merge(regions, image_index, areas)
@@ -86,7 +95,11 @@ def _image(image: _Cropped, scores: ImageScores, i: int) -> ImageResult:
 def _regions(
     found: Sequence[_Cropped], scores: RegionScores, positions: Sequence[tuple[float, float]]
 ) -> list[RegionResult]:
-    flat = [(region, d) for image in found for region, d in zip(image.regions, image.descriptors, strict=True)]
+    flat = [
+        (region, d)
+        for image in found
+        for region, d in zip(image.regions, image.descriptors, strict=True)
+    ]
     return [
         RegionResult(
             region=region,

@@ -28,5 +28,7 @@ def flat_positions(embeddings: Tensor, seed: int) -> list[tuple[float, float]]:
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (n_points - 1) / 3)
-        flat = TSNE(2, perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(points)
+        flat = TSNE(
+            2, perplexity=perplexity, metric="cosine", init="random", random_state=seed
+        ).fit_transform(points)
     return [(float(x), float(y)) for x, y in flat]

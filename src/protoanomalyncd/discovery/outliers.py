@@ -98,7 +98,10 @@ class NeighbourScore:
         self._embeddings = state["embeddings"]
 
 
-_SCORES: dict[str, Callable[[], OutlierScore]] = {"cosine": CosineScore, "neighbour": NeighbourScore}
+_SCORES: dict[str, Callable[[], OutlierScore]] = {
+    "cosine": CosineScore,
+    "neighbour": NeighbourScore,
+}
 
 
 def create_outlier_score(name: str) -> OutlierScore:
@@ -108,7 +111,9 @@ def create_outlier_score(name: str) -> OutlierScore:
         ConfigurationError: the name is unknown.
     """
     if name not in _SCORES:
-        raise ConfigurationError(f"outliers.score: expected one of {', '.join(sorted(_SCORES))}, got {name!r}")
+        raise ConfigurationError(
+            f"outliers.score: expected one of {', '.join(sorted(_SCORES))}, got {name!r}"
+        )
     return _SCORES[name]()
 
 

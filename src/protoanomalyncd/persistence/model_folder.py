@@ -20,8 +20,19 @@ from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import create_outlier_score
 from protoanomalyncd.errors import ModelFormatError, NotFittedError, OutputError
-from protoanomalyncd.persistence.files import ensure_folder, read_json, read_tensors, write_json, write_tensors
-from protoanomalyncd.persistence.names import FORMAT_VERSION, MODEL_CONFIG, MODEL_DETECTOR, MODEL_WEIGHTS
+from protoanomalyncd.persistence.files import (
+    ensure_folder,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from protoanomalyncd.persistence.names import (
+    FORMAT_VERSION,
+    MODEL_CONFIG,
+    MODEL_DETECTOR,
+    MODEL_WEIGHTS,
+)
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.structures import MapRange
 from protoanomalyncd.vit import GuidedEncoder, restore_backbone
@@ -46,14 +57,18 @@ def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
     if source is None:
         raise NotFittedError("save_pretrained: call fit or from_pretrained first")
     if folder.exists() and any(folder.iterdir()) and not (folder / MODEL_CONFIG).is_file():
-        raise OutputError(f"model folder {folder}: expected an empty folder or an older model, got other files")
+        raise OutputError(
+            f"model folder {folder}: expected an empty folder or an older model, got other files"
+        )
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     ensure_folder(temporary)
     try:
-        tensors = {f"frozen/{k}": _narrow(v) for k, v in classifier.encoder.frozen.state_dict().items()}
+        tensors = {
+            f"frozen/{k}": _narrow(v) for k, v in classifier.encoder.frozen.state_dict().items()
+        }
         tensors |= {f"tail/{k}": v for k, v in classifier.encoder.tail.state_dict().items()}
         tensors |= {f"outlier/{k}": v for k, v in classifier.outlier_score.state().items()}
-        tensors["prototypes"] = classifier.head.prototypes
+        tensors["prototypes"] = classifier.head.weight
         write_tensors(temporary / MODEL_WEIGHTS, tensors)
         write_tensors(temporary / MODEL_DETECTOR, source.state())
         write_json(temporary / MODEL_CONFIG, _describe(model))
@@ -72,7 +87,9 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
         ModelFormatError: the folder is incomplete, damaged, or of a newer version.
     """
     if not (folder / MODEL_CONFIG).is_file():
-        raise ModelFormatError(f"model folder {folder}: expected {MODEL_CONFIG} in it, which is missing")
+        raise ModelFormatError(
+            f"model folder {folder}: expected {MODEL_CONFIG} in it, which is missing"
+        )
     values = read_json(folder / MODEL_CONFIG)
     if values.get("format") != FORMAT_VERSION:
         raise ModelFormatError(
@@ -82,7 +99,9 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
     try:
         return _build(cls, values, folder, device)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelFormatError(f"model folder {folder}: expected a complete model, got {error!r}"[:300]) from error
+        raise ModelFormatError(
+            f"model folder {folder}: expected a complete model, got {error!r}"[:300]
+        ) from error
 
 
 def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str | None) -> _Model:
@@ -95,10 +114,17 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     _load(encoder.tail, tensors, "tail/")
     prototypes = tensors["prototypes"]
     base = tuple(values["base_classes"])
-    head = PrototypeHead(prototypes.shape[1], len(base), len(prototypes) - len(base), config.prototypes.projection_dim)
+    head = PrototypeHead(
+        prototypes.shape[1],
+        len(base),
+        len(prototypes) - len(base),
+        config.prototypes.projection_dim,
+    )
     head.weight.data = prototypes.clone()
     outlier = create_outlier_score(config.outliers.score)
-    outlier.load_state({k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")})
+    outlier.load_state(
+        {k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")}
+    )
     model._classifier = RegionClassifier(
         encoder.to(model.config.device).eval(),
         head.to(model.config.device).eval(),
@@ -110,7 +136,9 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     model._map_range = MapRange(**values["map_range"])
     model.base_classes_ = base
     detector = values["detector"]
-    model._source = create(detector["name"], detector["arguments"], backbone=backbone, device=model.config.device)
+    model._source = create(
+        detector["name"], detector["arguments"], backbone=backbone, device=model.config.device
+    )
     model._source.load_state(read_tensors(folder / MODEL_DETECTOR))
     return model
 
@@ -143,4 +171,6 @@ def _narrow(tensor: Tensor) -> Tensor:
 
 
 def _load(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    module.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )

@@ -29,13 +29,19 @@ class PrototypeHead(nn.Module):
         projection_dim: width of the contrastive projection.
     """
 
-    def __init__(self, embed_dim: int, n_base: int, n_novel: int, projection_dim: int = 256) -> None:
+    def __init__(
+        self, embed_dim: int, n_base: int, n_novel: int, projection_dim: int = 256
+    ) -> None:
         super().__init__()
         self.n_base = n_base
         self.n_novel = n_novel
         self.weight = nn.Parameter(F.normalize(torch.randn(n_base + n_novel, embed_dim), dim=-1))
         self.projection = nn.Sequential(
-            nn.Linear(embed_dim, 2048), nn.GELU(), nn.Linear(2048, 2048), nn.GELU(), nn.Linear(2048, projection_dim)
+            nn.Linear(embed_dim, 2048),
+            nn.GELU(),
+            nn.Linear(2048, 2048),
+            nn.GELU(),
+            nn.Linear(2048, projection_dim),
         )
 
     @property

@@ -48,7 +48,9 @@ class TwoViews:
     labels: Tensor
 
 
-def objective(batch: TwoViews, head: PrototypeHead, share: float, config: PrototypeConfig) -> dict[str, Tensor]:
+def objective(
+    batch: TwoViews, head: PrototypeHead, share: float, config: PrototypeConfig
+) -> dict[str, Tensor]:
     """All terms of a batch, and their weighted sum as ``total``.
 
     Args:

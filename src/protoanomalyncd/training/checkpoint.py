@@ -14,11 +14,15 @@ __all__ = ["load_checkpoint", "save_checkpoint"]
 _STATE = "checkpoint.json"
 
 
-def save_checkpoint(folder: Path, epoch: int, modules: dict[str, nn.Module], optimiser: torch.optim.SGD) -> None:
+def save_checkpoint(
+    folder: Path, epoch: int, modules: dict[str, nn.Module], optimiser: torch.optim.SGD
+) -> None:
     """Write the state after `epoch` epochs; the JSON file comes last and names the tensors' file."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
+        f"{name}/{key}": value
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
     }
     for number, parameter in enumerate(_parameters(optimiser)):
         momentum = optimiser.state[parameter].get("momentum_buffer")
@@ -37,7 +41,9 @@ def load_checkpoint(folder: Path, modules: dict[str, nn.Module], optimiser: torc
     tensors = read_tensors(folder / str(state["file"]))
     for name, module in modules.items():
         prefix = f"{name}/"
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        module.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
     for number, parameter in enumerate(_parameters(optimiser)):
         momentum = tensors.get(f"momentum/{number}")
         if momentum is not None:

@@ -77,7 +77,8 @@ class CropSet:
     def load(cls, folder: Path) -> CropSet:
         """Read what `save` wrote, images memory-mapped."""
         arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in _ARRAYS
         }
         return cls(**arrays, keys=tuple(read_json(folder / "keys.json")["keys"]))
 

@@ -76,7 +76,9 @@ class Trainer:
         self.device = next(encoder.tail.parameters()).device
 
     def run(
-        self, folder: Path | None = None, on_progress: Callable[[int, int, dict[str, float]], None] | None = None
+        self,
+        folder: Path | None = None,
+        on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
     ) -> list[dict[str, float]]:
         """Train, from the last checkpoint in `folder` on if there is one.
 
@@ -117,7 +119,9 @@ class Trainer:
             progress = (epoch + step / len(batches)) / self.training.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = _cosine(self.training.learning_rate, progress)
-            terms = objective(self._embed(unlabelled, labelled, generator), self.head, share, self.prototypes)
+            terms = objective(
+                self._embed(unlabelled, labelled, generator), self.head, share, self.prototypes
+            )
             self.optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
@@ -132,7 +136,12 @@ class Trainer:
         n_batches = max(1, round(len(order) / size))
         for part in order.tensor_split(n_batches):
             if len(self.labelled):
-                weights = 1 / torch.bincount(self.labels[self.labelled])[self.labels[self.labelled]].double()
+                weights = (
+                    1
+                    / torch.bincount(self.labels[self.labelled])[
+                        self.labels[self.labelled]
+                    ].double()
+                )
                 chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
                 yield part, self.labelled[chosen]
             else:

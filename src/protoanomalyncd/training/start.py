@@ -54,7 +54,8 @@ def starting_prototypes(
         found = KMeans(n_novel, n_init=10, random_state=seed).fit(points)
     of_cluster = scores[unlabelled].numpy()
     mean_scores = [
-        of_cluster[found.labels_ == k].mean() if (found.labels_ == k).any() else np.inf for k in range(n_novel)
+        of_cluster[found.labels_ == k].mean() if (found.labels_ == k).any() else np.inf
+        for k in range(n_novel)
     ]
     order = np.argsort(mean_scores, kind="stable")
     # The most anomalous others follow in k-means' own order; only "normal" has a reserved place.

@@ -51,7 +51,11 @@ class TokenCache:
 
     def pick(self, crops: Tensor, views: Tensor) -> Tokens:
         """Tokens of crops (m,) in the views (m,)."""
-        return Tokens(self.cls[crops, views].float(), self.patches[crops, views].float(), self.bias[crops, views])
+        return Tokens(
+            self.cls[crops, views].float(),
+            self.patches[crops, views].float(),
+            self.bias[crops, views],
+        )
 
 
 def fill_token_cache(
@@ -94,12 +98,15 @@ def fill_token_cache(
     return cache
 
 
-def _fill_one(cache: TokenCache, crops: CropSet, crop: int, encoder: GuidedEncoder, seed: int) -> None:
+def _fill_one(
+    cache: TokenCache, crops: CropSet, crop: int, encoder: GuidedEncoder, seed: int
+) -> None:
     side = encoder.config.input_size
     arguments = (crops.images[crop], crops.masks[crop], crops.maps[crop], side)
     pictures = [plain_view(*arguments)]
     pictures += [
-        augmented_view(*arguments, view_generator(crops.keys[crop], view, seed)) for view in range(1, cache.n_views)
+        augmented_view(*arguments, view_generator(crops.keys[crop], view, seed))
+        for view in range(1, cache.n_views)
     ]
     device = next(encoder.tail.parameters()).device
     images = torch.from_numpy(np.stack([p[0] for p in pictures])).to(device)
@@ -128,7 +135,10 @@ def _open(folder: Path, n_crops: int, n_views: int, probe: Tokens) -> TokenCache
         )
     opened = {
         name: torch.from_file(
-            str(folder / f"{name}.bin"), shared=True, size=sizes[name] // dtype.itemsize, dtype=dtype
+            str(folder / f"{name}.bin"),
+            shared=True,
+            size=sizes[name] // dtype.itemsize,
+            dtype=dtype,
         ).view(shape)
         for name, (shape, dtype) in shapes.items()
     }

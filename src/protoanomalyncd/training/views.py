@@ -24,7 +24,9 @@ def view_generator(key: str, view: int, seed: int) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest[:16], np.uint32))
 
 
-def plain_view(image: ImageArray, mask: np.ndarray, amap: FloatArray, side: int) -> tuple[ImageArray, FloatArray]:
+def plain_view(
+    image: ImageArray, mask: np.ndarray, amap: FloatArray, side: int
+) -> tuple[ImageArray, FloatArray]:
     """The central window, not augmented: what prediction sees.
 
     Args:
@@ -38,7 +40,9 @@ def plain_view(image: ImageArray, mask: np.ndarray, amap: FloatArray, side: int)
     """
     window = centre_window(image, side)
     values = centre_window(anomaly_values(mask, amap), side)
-    return np.ascontiguousarray(window).astype(np.uint8), np.ascontiguousarray(values).astype(np.float32)
+    return np.ascontiguousarray(window).astype(np.uint8), np.ascontiguousarray(values).astype(
+        np.float32
+    )
 
 
 def augmented_view(
@@ -64,7 +68,9 @@ def augmented_view(
     window, values = np.rot90(window, turns), np.rot90(values, turns)
     if flip:
         window, values = window[:, ::-1], values[:, ::-1]
-    return _recolour(np.ascontiguousarray(window), rng), np.ascontiguousarray(values).astype(np.float32)
+    return _recolour(np.ascontiguousarray(window), rng), np.ascontiguousarray(values).astype(
+        np.float32
+    )
 
 
 def _recolour(image: ImageArray, rng: np.random.Generator) -> ImageArray:

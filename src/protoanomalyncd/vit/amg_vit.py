@@ -72,7 +72,9 @@ class GuidedEncoder(nn.Module):
         """Width C of an embedding."""
         return self.backbone.embed_dim
 
-    def tokens(self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None) -> Tokens:
+    def tokens(
+        self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None
+    ) -> Tokens:
         """The frozen part.
 
         Args:
@@ -92,16 +94,21 @@ class GuidedEncoder(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """The trained tail: `Tokens` -> unit embeddings (B, C)."""
-        return F.normalize(self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float()), dim=-1)
+        return F.normalize(
+            self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float()), dim=-1
+        )
 
     @torch.no_grad()
-    def embed(self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None) -> Tensor:
+    def embed(
+        self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None
+    ) -> Tensor:
         """Crops -> unit embeddings (B, C), one crop at a time.
 
         One at a time, because the last bits of a matrix product depend on the shape of the batch:
         an image must get the same class alone and among others.
         """
         rows = [
-            self(self.tokens(images[i : i + 1], anomaly[i : i + 1], guidance)) for i in range(len(images))
+            self(self.tokens(images[i : i + 1], anomaly[i : i + 1], guidance))
+            for i in range(len(images))
         ]
         return torch.cat(rows) if rows else torch.zeros((0, self.embed_dim))

@@ -92,7 +92,9 @@ def create_backbone(name: str) -> Backbone:
     if name == "embedded":
         weights = embedded.WEIGHTS_DIR / "model.safetensors"
         if not weights.is_file():
-            raise MissingDependencyError(f"the embedded backbone's weights are missing: expected {weights}; reinstall the package")
+            raise MissingDependencyError(
+                f"the embedded backbone's weights are missing: expected {weights}; reinstall the package"
+            )
         return _wrap(f"local-dir:{embedded.WEIGHTS_DIR}", EMBEDDED_ARCHITECTURE, name)
     if name.startswith("local-dir:"):
         return _wrap(name, _architecture_of(Path(name.removeprefix("local-dir:"))), name)
@@ -121,7 +123,9 @@ def _architecture_of(folder: Path) -> str:
     try:
         return str(json.loads(config.read_text(encoding="utf-8"))["architecture"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{config}: expected JSON with an 'architecture', got {error}") from error
+        raise ConfigurationError(
+            f"{config}: expected JSON with an 'architecture', got {error}"
+        ) from error
 
 
 def _wrap(source: str, architecture: str, name: str) -> Backbone:
@@ -129,14 +133,18 @@ def _wrap(source: str, architecture: str, name: str) -> Backbone:
     import timm
 
     kind = "cnn"
-    if architecture.startswith(("hf-hub:", "hf_hub:")) or "vision_transformer" in _family(architecture):
+    if architecture.startswith(("hf-hub:", "hf_hub:")) or "vision_transformer" in _family(
+        architecture
+    ):
         kind = "vit"
     record = {"kind": kind, "source": source, "architecture": architecture, "name": name}
     try:
         return _KINDS[kind](record, True)
     except (OSError, RuntimeError) as error:
         if source.startswith("local-dir:"):
-            raise ConfigurationError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from error
+            raise ConfigurationError(
+                f"backbone {name!r} cannot be loaded: {_first_line(error)}"
+            ) from error
         raise MissingDependencyError(
             f"backbone {name!r} cannot be fetched ({_first_line(error)}); without internet use 'embedded', or copy the "
             "model's config.json and model.safetensors into a folder and use 'local-dir:FOLDER'"

@@ -23,7 +23,8 @@ def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
     """Raise one clear error when the shapes do not fit together."""
     if cls.ndim != 3 or tokens.ndim != 3 or cls.shape[0] != tokens.shape[0]:
         raise ValueError(
-            f"expected cls (B, G, C) and tokens (B, P, C), got {tuple(cls.shape)} and {tuple(tokens.shape)}"
+            "expected cls (B, G, C) and tokens (B, P, C), "
+            f"got {tuple(cls.shape)} and {tuple(tokens.shape)}"
         )
     expected = (cls.shape[0], cls.shape[1], tokens.shape[1])
     if bias is not None and tuple(bias.shape) != expected:
@@ -35,7 +36,9 @@ def _split_heads(attn: Any, x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], x.shape[1], attn.num_heads, attn.head_dim).transpose(1, 2)
 
 
-def _class_attention(attn: Any, own: tuple[Tensor, Tensor, Tensor], k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _class_attention(
+    attn: Any, own: tuple[Tensor, Tensor, Tensor], k: Tensor, v: Tensor, bias: Tensor | None
+) -> Tensor:
     """Attention of the class queries over their own key and the patch keys.
 
     Args:
@@ -72,7 +75,9 @@ def _patch_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | 
 
 def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     """Projection, residuals and MLP of a block, row by row: (B, N, C) -> (B, N, C)."""
-    x = x + block.drop_path1(block.ls1(block.attn.proj_drop(block.attn.proj(block.attn.norm(attended)))))
+    x = x + block.drop_path1(
+        block.ls1(block.attn.proj_drop(block.attn.proj(block.attn.norm(attended))))
+    )
     out: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
     return out
 
@@ -99,7 +104,9 @@ def class_row(block: nn.Module, cls: Tensor, tokens: Tensor, bias: Tensor | None
     q, k_own, v_own = attn.qkv(module.norm1(cls)).split(width, dim=-1)
     qkv_bias = attn.qkv.bias
     keys_values = F.linear(
-        module.norm1(tokens), attn.qkv.weight[width:], None if qkv_bias is None else qkv_bias[width:]
+        module.norm1(tokens),
+        attn.qkv.weight[width:],
+        None if qkv_bias is None else qkv_bias[width:],
     )
     k, v = keys_values.split(width, dim=-1)
     own = (
@@ -107,7 +114,9 @@ def class_row(block: nn.Module, cls: Tensor, tokens: Tensor, bias: Tensor | None
         attn.k_norm(_split_heads(attn, k_own)),
         _split_heads(attn, v_own),
     )
-    attended = _class_attention(attn, own, attn.k_norm(_split_heads(attn, k)), _split_heads(attn, v), bias)
+    attended = _class_attention(
+        attn, own, attn.k_norm(_split_heads(attn, k)), _split_heads(attn, v), bias
+    )
     return _finish(module, cls, attended)
 
 
@@ -116,7 +125,9 @@ def patch_rows(block: nn.Module, tokens: Tensor) -> Tensor:
     module: Any = block
     attn = module.attn
     width = attn.num_heads * attn.head_dim
-    q, k, v = (_split_heads(attn, part) for part in attn.qkv(module.norm1(tokens)).split(width, dim=-1))
+    q, k, v = (
+        _split_heads(attn, part) for part in attn.qkv(module.norm1(tokens)).split(width, dim=-1)
+    )
     return _finish(module, tokens, _patch_attention(attn, attn.q_norm(q), attn.k_norm(k), v, None))
 
 

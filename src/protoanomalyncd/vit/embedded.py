@@ -120,7 +120,9 @@ class ConvStem(nn.Module):
 class ClassBlindBlock(Block):
     """timm block in which patch queries do not see the class key (*ours*)."""
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
         """(B, 1+P, C) -> (B, 1+P, C).
 
         Args:
@@ -168,7 +170,9 @@ class EmbeddedViT(VisionTransformer):
         """Feature map at stride 16 (B, C, h, w) -> patch tokens with positions (B, P, C)."""
         return self._pos_embed(stride16.permute(0, 2, 3, 1))[:, self.num_prefix_tokens :]
 
-    def forward_pyramid(self, x: Tensor, bias: Tensor | None = None) -> dict[str, Tensor | list[Tensor]]:
+    def forward_pyramid(
+        self, x: Tensor, bias: Tensor | None = None
+    ) -> dict[str, Tensor | list[Tensor]]:
         """All stages of one pass, with guided class tokens.
 
         Args:
@@ -208,7 +212,9 @@ class EmbeddedViT(VisionTransformer):
             raise TypeError("expected a tensor of class tokens")
         return cls[:, 0] if single else cls
 
-    def embed_tokens(self, block_inputs: list[Tensor], guidance_bias: Tensor | None = None) -> Tensor:
+    def embed_tokens(
+        self, block_inputs: list[Tensor], guidance_bias: Tensor | None = None
+    ) -> Tensor:
         """Class tokens (B, G, C) from stored patch tokens, without the images.
 
         Args:
@@ -288,5 +294,7 @@ def protoanomalyncd_embedded(pretrained: bool = False, **kwargs: Any) -> Embedde
         "dynamic_img_size": True,
     }
     arguments.update(kwargs)
-    model: EmbeddedViT = build_model_with_cfg(EmbeddedViT, "protoanomalyncd_embedded", pretrained, **arguments)
+    model: EmbeddedViT = build_model_with_cfg(
+        EmbeddedViT, "protoanomalyncd_embedded", pretrained, **arguments
+    )
     return model

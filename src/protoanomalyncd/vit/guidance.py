@@ -38,7 +38,9 @@ def pool_to_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(values.unsqueeze(1).float(), grid).flatten(1)
 
 
-def region_guidance_factor(anomaly: Tensor, on_object: Tensor | None, config: GuidanceConfig) -> Tensor:
+def region_guidance_factor(
+    anomaly: Tensor, on_object: Tensor | None, config: GuidanceConfig
+) -> Tensor:
     """g of every patch (ours).
 
     Args:

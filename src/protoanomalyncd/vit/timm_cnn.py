@@ -94,7 +94,9 @@ class CNNBackbone:
                 f"backbone {record['name']!r}: expected feature maps at strides 8 and 16, got strides {strides}"
             )
         indices = [strides.index(stride) for stride in _STRIDES]
-        model: Any = timm.create_model(source, pretrained=pretrained, features_only=True, out_indices=indices)
+        model: Any = timm.create_model(
+            source, pretrained=pretrained, features_only=True, out_indices=indices
+        )
         channels = model.feature_info.channels()
         cfg = model.pretrained_cfg
         mean, std = tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))

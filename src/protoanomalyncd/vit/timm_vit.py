@@ -58,7 +58,11 @@ class ViTBackbone:
     """
 
     def __init__(
-        self, model: nn.Module, record: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...]
+        self,
+        model: nn.Module,
+        record: dict[str, Any],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
     ) -> None:
         self._model: Any = model.eval().requires_grad_(False)
         self._record = record
@@ -81,7 +85,11 @@ class ViTBackbone:
 
         source = record["source"] if pretrained else record["architecture"]
         model = timm.create_model(
-            source, pretrained=pretrained, num_classes=0, dynamic_img_size=True, **record.get("arguments", {})
+            source,
+            pretrained=pretrained,
+            num_classes=0,
+            dynamic_img_size=True,
+            **record.get("arguments", {}),
         )
         if not isinstance(model, VisionTransformer) or model.cls_token is None:
             raise ConfigurationError(
@@ -117,7 +125,9 @@ class ViTBackbone:
             return own
         depth = len(self._model.blocks)
         layers = sorted({max(0, math.ceil(depth * share) - 1) for share in (1 / 3, 7 / 12, 5 / 6)})
-        maps: list[Tensor] = self._model.forward_intermediates(x, indices=layers, intermediates_only=True)
+        maps: list[Tensor] = self._model.forward_intermediates(
+            x, indices=layers, intermediates_only=True
+        )
         return [torch.nn.functional.normalize(m, dim=1) for m in maps]
 
     @torch.no_grad()
@@ -136,7 +146,9 @@ class ViTBackbone:
         model = self._model
         n_prefix = int(model.num_prefix_tokens)
         all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
-        hidden = self._class_key_hidden if guidance.hide_class_key is None else guidance.hide_class_key
+        hidden = (
+            self._class_key_hidden if guidance.hide_class_key is None else guidance.hide_class_key
+        )
         depth = len(model.blocks)
         first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
         full_bias = torch.nn.functional.pad(bias, (n_prefix - 1, 0))
@@ -148,7 +160,9 @@ class ViTBackbone:
             return Tokens(cls[:, 0], rest, full_bias)
         mask = class_row_mask(bias, n_prefix)
         for number, block in enumerate(model.blocks[:-1]):
-            all_tokens = block(all_tokens, attn_mask=mask) if number >= first_guided else block(all_tokens)
+            all_tokens = (
+                block(all_tokens, attn_mask=mask) if number >= first_guided else block(all_tokens)
+            )
         return Tokens(all_tokens[:, 0], all_tokens[:, 1:], full_bias)
 
     def tail(self) -> nn.Module:

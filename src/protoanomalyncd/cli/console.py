@@ -1,0 +1,76 @@
+"""What the commands share: the console, progress bars, the log file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from protoanomalyncd.stages import Progress as OnProgress
+
+__all__ = ["console", "logger", "logging_to", "progress_bars", "show_skipped"]
+
+console = Console(highlight=False)
+logger = logging.getLogger("protoanomalyncd")
+
+
+@contextmanager
+def progress_bars(quiet: bool = False) -> Iterator[OnProgress]:
+    """One bar a stage; a line in the log when a stage is complete."""
+    bars = Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet,
+    )
+    tasks: dict[str, TaskID] = {}
+    with bars:
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+            if done == total:
+                logger.info("%s: %d done", stage, total)
+
+        yield on_progress
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Append the package's log to a file while the block runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def show_skipped(skipped: object, limit: int = 10) -> None:
+    """List what was left out, and why."""
+    from rich.markup import escape
+
+    items = list(skipped) if isinstance(skipped, tuple | list) else []
+    for item in items:
+        logger.warning("skipped %s: %s", item.name, item.reason)
+    for item in items[:limit]:
+        console.print(f"[yellow]skipped[/] {escape(item.name)}: {escape(item.reason)}")
+    if len(items) > limit:
+        console.print(f"[yellow]skipped[/] {len(items) - limit} more; see the report")

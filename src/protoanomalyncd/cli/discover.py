@@ -1,0 +1,177 @@
+"""`protoanomalyncd discover`: a folder of images -> named defect classes."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from protoanomalyncd.cli.console import console, logger, logging_to, progress_bars, show_skipped
+from protoanomalyncd.config import Config
+from protoanomalyncd.datasets import Dataset, load_dataset, load_labelled
+from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
+from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.persistence import names
+from protoanomalyncd.persistence.files import write_json, write_text
+from protoanomalyncd.persistence.run_folder import RunFolder, fingerprint
+from protoanomalyncd.reports.summary import summary_table
+from protoanomalyncd.reports.tables import write_predictions, write_regions
+from protoanomalyncd.structures import Discovery, Sample
+
+__all__ = ["discover", "write_tables"]
+
+
+def discover(
+    images: Path,
+    out: Path,
+    config: Config,
+    labelled: Path | None = None,
+    maps: Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Run the whole job into a folder; goes on where an interrupted run of the same kind stopped.
+
+    Args:
+        images: MVTec AD layout or any folder of images.
+        out: folder of the results.
+        config: every setting.
+        labelled: base set of known defects.
+        maps: anomaly maps of any detector.
+        overwrite: replace a finished run.
+        quiet: no progress bars.
+
+    Returns:
+        `out`.
+    """
+    start = time.perf_counter()
+    dataset = load_dataset(images)
+    base = None if labelled is None else load_labelled(labelled)
+    inputs = {"images": str(images), "labelled": _text(labelled), "maps": _text(maps)}
+    identity = fingerprint(
+        {
+            "config": config.to_dict(),
+            "inputs": {k: _text(v and Path(v).resolve()) for k, v in inputs.items()},
+            "files": [
+                _stamp(s)
+                for s in (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
+            ],
+        }
+    )
+    run = RunFolder(out, identity, overwrite)
+    with logging_to(run.partial / names.RUN_LOG), progress_bars(quiet) as on_progress:
+        logger.info(
+            "discover %s, configuration %s, resumed: %s", images, config.hash(), run.resumed
+        )
+        if run.resumed:
+            console.print("going on with the interrupted run")
+        model = ProtoAnomalyNCD(config)
+        try:
+            model.fit(dataset, labelled=base, maps=maps, work_dir=run.work, on_progress=on_progress)
+        finally:
+            run.note_seconds(model.seconds_)
+        seconds = {k: round(run.seconds.get(k, 0.0) + v, 2) for k, v in model.seconds_.items()}
+        _write_results(
+            run.results,
+            model,
+            dataset,
+            config,
+            inputs,
+            seconds | {"total": time.perf_counter() - start},
+        )
+        logger.info("finished")
+    (run.partial / names.RUN_LOG).replace(run.results / names.RUN_LOG)
+    run.finish()
+    _tell(model.discovery_, run.out)
+    return run.out
+
+
+def write_tables(folder: Path, discovery: Discovery, title: str) -> None:
+    """predictions.csv, regions.csv and report.html."""
+    write_predictions(folder / names.PREDICTIONS, discovery)
+    write_regions(folder / names.REGIONS, discovery)
+    discovery.report(folder / names.REPORT, title)
+
+
+def _write_results(
+    folder: Path,
+    model: ProtoAnomalyNCD,
+    dataset: Dataset,
+    config: Config,
+    inputs: dict[str, Any],
+    seconds: dict[str, float],
+) -> None:
+    discovery = model.discovery_
+    write_tables(folder, discovery, f"Defect classes in {dataset.root.name}")
+    model.save_pretrained(folder / names.MODEL_FOLDER)
+    metrics = metrics_of(discovery)
+    write_json(folder / names.METRICS, _summary(metrics, discovery, config, seconds))
+    text = yaml.safe_dump({**inputs, **config.to_dict()}, sort_keys=False)
+    write_text(
+        folder / names.CONFIG_YAML,
+        f"# protoanomalyncd discover --config {names.CONFIG_YAML} --out RUN\n{text}",
+    )
+
+
+def _summary(
+    metrics: Any, discovery: Discovery, config: Config, seconds: dict[str, float]
+) -> dict[str, Any]:
+    found = {i.class_id for i in discovery.images if i.class_id >= 0}
+    values: dict[str, Any] = {"nmi": None, "ari": None, "f1": None, "n_classes_true": None}
+    values |= {"n_classes_found": len(found)}
+    if metrics is not None:
+        values |= metrics.to_dict()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return values | {
+        "n_images": len(discovery.images),
+        "n_regions": sum(not r.region.whole_image for r in discovery.regions),
+        "n_skipped": len(discovery.skipped),
+        "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        "peak_memory_mb": round(peak / (1024 if sys.platform != "darwin" else 1024**2)),
+        "seed": config.seed,
+        "config_hash": config.hash(),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    import numpy
+    import timm
+    import torch
+
+    from protoanomalyncd import __version__
+
+    return {
+        "protoanomalyncd": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": numpy.__version__,
+    }
+
+
+def _tell(discovery: Discovery, out: Path) -> None:
+    from rich.markup import escape
+
+    show_skipped(discovery.skipped)
+    console.print(summary_table(discovery, describe_classes(discovery)))
+    metrics = metrics_of(discovery)
+    if metrics is not None:
+        console.print(
+            f"compared with the folder names: NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, F1 {metrics.f1:.3f}"
+        )
+    console.print(f"report: [bold]{escape(str(out / names.REPORT))}[/]", soft_wrap=True)
+
+
+def _stamp(sample: Sample) -> list[Any]:
+    status = sample.path.stat()
+    return [sample.name, status.st_size, status.st_mtime_ns]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

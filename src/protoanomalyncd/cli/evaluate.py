@@ -1,0 +1,60 @@
+"""`protoanomalyncd evaluate`: the metrics again, from what a run saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from protoanomalyncd.cli.console import console
+from protoanomalyncd.discovery.metrics import ClusterMetrics
+from protoanomalyncd.discovery.metrics import evaluate as compare
+from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.persistence import names
+from protoanomalyncd.persistence.files import write_json
+from protoanomalyncd.reports.tables import read_predictions
+
+__all__ = ["evaluate"]
+
+
+def evaluate(run: Path, json: Path | None = None) -> ClusterMetrics:
+    """Compare the saved predictions with the saved true classes.
+
+    Args:
+        run: folder of a run or of predictions.
+        json: also write the metrics to this file.
+
+    Raises:
+        DatasetError: there are no predictions, or no image has a true class.
+    """
+    path = run / names.PREDICTIONS
+    if not path.is_file():
+        raise DatasetError(
+            f"{run}: expected {names.PREDICTIONS} in it (a folder made by discover or predict)"
+        )
+    rows = [row for row in read_predictions(path) if row.true_class is not None]
+    if not rows:
+        raise DatasetError(f"{path}: expected true classes to compare with, but no image has one")
+    metrics = compare([str(row.true_class) for row in rows], [row.class_id for row in rows])
+    _show(metrics, dict((row.class_id, row.class_name) for row in rows))
+    if json is not None:
+        write_json(json, metrics.to_dict())
+    return metrics
+
+
+def _show(metrics: ClusterMetrics, class_names: dict[int, str]) -> None:
+    console.print(
+        f"{metrics.n_samples} images, {metrics.n_classes_true} true classes, {metrics.n_classes_found} found: "
+        f"NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, F1 {metrics.f1:.3f}"
+    )
+    table = Table(title="true classes (rows) in found classes (columns); * = matched")
+    table.add_column("true class")
+    for class_id in metrics.found:
+        table.add_column(class_names.get(class_id, "outlier"), justify="right")
+    for name, counts in zip(metrics.classes, metrics.confusion, strict=True):
+        cells = [
+            f"{count}{'*' if metrics.matching.get(class_id) == name else ''}"
+            for class_id, count in zip(metrics.found, counts, strict=True)
+        ]
+        table.add_row(str(name), *cells)
+    console.print(table)

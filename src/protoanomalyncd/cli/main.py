@@ -1,0 +1,312 @@
+"""The `protoanomalyncd` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser as _ArgumentParser
+from jsonargparse import DefaultHelpFormatter, Namespace
+
+from protoanomalyncd.config import (
+    Config,
+    CropConfig,
+    EmbeddingConfig,
+    MapConfig,
+    MEBinConfig,
+    OutlierConfig,
+    PrototypeConfig,
+    TrainingConfig,
+)
+from protoanomalyncd.errors import ProtoAnomalyNCDError
+
+__all__ = ["main"]
+
+
+class _Help(DefaultHelpFormatter):
+    """Keeps the line breaks of descriptions, which hold examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in text.strip("\n").split("\n"))
+
+
+class ArgumentParser(_ArgumentParser):
+    """jsonargparse's parser with readable examples."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(formatter_class=_Help, **arguments)
+
+
+_EPILOGUE = """
+examples:
+  protoanomalyncd demo --out demo_run
+  protoanomalyncd prepare mtd SOURCE DATA/mtd
+  protoanomalyncd discover DATA/mtd --labelled DATA/neu --n-novel 6 --out RUN
+  protoanomalyncd discover IMAGES --maps MAPS --n-novel 5 --out RUN
+  protoanomalyncd predict RUN/model NEW_IMAGES --out PRED
+  protoanomalyncd evaluate RUN
+"""
+
+_STAGES: dict[str, type] = {
+    "detector": MapConfig,
+    "mebin": MEBinConfig,
+    "crops": CropConfig,
+    "embedding": EmbeddingConfig,
+    "prototypes": PrototypeConfig,
+    "training": TrainingConfig,
+    "outliers": OutlierConfig,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status (0 done, 2 bad input, 130 interrupted)."""
+    parser = build_parser()
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    command = options.command
+    try:
+        _COMMANDS[command](parser.instantiate_classes(options)[command])
+    except ProtoAnomalyNCDError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        hint = "; the same command goes on where it stopped" if command == "discover" else ""
+        sys.stderr.write(f"interrupted{hint}\n")
+        return 130
+    return 0
+
+
+def build_parser() -> ArgumentParser:
+    """The parser with all commands."""
+    parser = ArgumentParser(
+        prog="protoanomalyncd",
+        description="From the anomaly maps of any detector to named defect classes.\n" + _EPILOGUE,
+    )
+    commands = parser.add_subcommands(dest="command", metavar="COMMAND")
+    commands.add_subcommand("demo", _demo_parser(), help="the main job on generated images")
+    commands.add_subcommand(
+        "generate", _generate_parser(), help="draw a data set of inspection images"
+    )
+    commands.add_subcommand(
+        "prepare", _prepare_parser(), help="bring a public data set into the expected layout"
+    )
+    commands.add_subcommand(
+        "discover", _discover_parser(), help="images -> defect classes, a report and a model"
+    )
+    commands.add_subcommand("predict", _predict_parser(), help="class new images by a saved model")
+    commands.add_subcommand(
+        "evaluate", _evaluate_parser(), help="metrics of a run, from its saved predictions"
+    )
+    return parser
+
+
+def _discover_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Discover the defect classes of a folder of images. A run that was interrupted goes on when the "
+        "same command is given again. --print_config shows every setting; --config reads them from a file."
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file with settings, such as RUN/config.yaml"
+    )
+    parser.add_argument(
+        "images",
+        type=Path,
+        help="MVTec AD layout (train/good, test/..., ground_truth/...), or any folder of images (then --maps is needed)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; must be new"
+    )
+    parser.add_argument(
+        "--labelled",
+        type=Path | None,
+        default=None,
+        help="known defects of other products, with masks",
+    )
+    parser.add_argument(
+        "--maps",
+        type=Path | None,
+        default=None,
+        help="folder of anomaly maps (npy, tiff, png) of any detector",
+    )
+    parser.add_argument(
+        "--n-novel",
+        "--n_novel_classes",
+        dest="n_novel_classes",
+        type=int,
+        default=Config().n_novel_classes,
+        help="number of classes to find, the normal class included (5 kinds of defect + normal = 6)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps")
+    parser.add_argument("--overwrite", action="store_true", help="replace a finished run in --out")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    for name, stage in _STAGES.items():
+        parser.add_class_arguments(stage, name)
+    return parser
+
+
+def _predict_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Class the images of a folder by a saved model; nothing is trained."
+    )
+    parser.add_argument("model", type=Path, help="folder of a model, such as RUN/model")
+    parser.add_argument("images", type=Path, help="folder of images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; must be new"
+    )
+    parser.add_argument(
+        "--maps",
+        type=Path | None,
+        default=None,
+        help="anomaly maps of the images, if the model was fitted with maps",
+    )
+    parser.add_argument(
+        "--device", type=str | None, default=None, help="instead of the model's own"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="NMI, ARI and F1 of a run, and its confusion table, from predictions.csv."
+    )
+    parser.add_argument("run", type=Path, help="folder made by discover or predict")
+    parser.add_argument(
+        "--json", type=Path | None, default=None, help="also write the metrics to this file"
+    )
+    return parser
+
+
+def _prepare_parser() -> ArgumentParser:
+    from protoanomalyncd.datasets import PREPARERS
+
+    parser = ArgumentParser(
+        description="Bring a public data set, as it is downloaded, into the layout that discover reads."
+    )
+    parser.add_argument("name", choices=sorted(PREPARERS), help="which data set")
+    parser.add_argument("source", type=Path, help="its folder, as downloaded")
+    parser.add_argument("out", type=Path, help="folder to make")
+    return parser
+
+
+def _generate_parser() -> ArgumentParser:
+    from protoanomalyncd.datasets.generated import DEFECT_TYPES, PRODUCTS
+
+    parser = ArgumentParser(
+        description="Draw a data set of inspection images in the MVTec AD layout."
+    )
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument(
+        "--product", choices=sorted(PRODUCTS), default="brushed_metal", help="what is inspected"
+    )
+    parser.add_argument(
+        "--types",
+        type=list[str] | None,
+        default=None,
+        help=f"of {', '.join(DEFECT_TYPES)}; default: all that fit",
+    )
+    parser.add_argument("--n-normal", type=int, default=60, help="normal images in train/good")
+    parser.add_argument(
+        "--n-per-type", type=int, default=16, help="test images of each type and of good"
+    )
+    parser.add_argument("--size", type=int, default=256, help="side of the images [px]")
+    parser.add_argument("--seed", type=int, default=0, help="of the images")
+    return parser
+
+
+def _demo_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Draw a product with six kinds of defect and discover them; needs nothing else."
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo_run"), help="folder of the demo")
+    parser.add_argument("--seed", type=int, default=0, help="of the images and the run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _run_discover(options: Namespace) -> None:
+    from protoanomalyncd.cli.discover import discover
+
+    stages: dict[str, Any] = {name: getattr(options, name) for name in _STAGES}
+    config = Config(
+        n_novel_classes=options.n_novel_classes,
+        seed=options.seed,
+        device=options.device,
+        detector=stages.pop("detector"),
+        **stages,
+    )
+    discover(
+        options.images,
+        options.out,
+        config,
+        options.labelled,
+        options.maps,
+        options.overwrite,
+        options.quiet,
+    )
+
+
+def _run_predict(options: Namespace) -> None:
+    from protoanomalyncd.cli.predict import predict
+
+    predict(
+        options.model,
+        options.images,
+        options.out,
+        options.maps,
+        options.device,
+        options.overwrite,
+        options.quiet,
+    )
+
+
+def _run_evaluate(options: Namespace) -> None:
+    from protoanomalyncd.cli.evaluate import evaluate
+
+    evaluate(options.run, options.json)
+
+
+def _run_prepare(options: Namespace) -> None:
+    from protoanomalyncd.cli.console import console
+    from protoanomalyncd.datasets import PREPARERS
+
+    console.print(str(PREPARERS[options.name](options.source, options.out)))
+
+
+def _run_generate(options: Namespace) -> None:
+    from protoanomalyncd.cli.console import console
+    from protoanomalyncd.datasets.generated import generate
+
+    out = generate(
+        options.out,
+        product=options.product,
+        n_normal=options.n_normal,
+        n_per_type=options.n_per_type,
+        types=options.types,
+        size=options.size,
+        seed=options.seed,
+    )
+    console.print(f"images in {out}")
+
+
+def _run_demo(options: Namespace) -> None:
+    from protoanomalyncd.cli.demo import demo
+
+    demo(options.out, options.seed, options.quiet)
+
+
+_COMMANDS = {
+    "demo": _run_demo,
+    "generate": _run_generate,
+    "prepare": _run_prepare,
+    "discover": _run_discover,
+    "predict": _run_predict,
+    "evaluate": _run_evaluate,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
