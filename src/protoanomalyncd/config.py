@@ -9,6 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import numbers
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +37,34 @@ def _require(condition: bool, name: str, expected: str, value: object) -> None:
         raise ConfigurationError(f"{name}: expected {expected}, got {value!r}")
 
 
+def _check_types(part: Any, prefix: str) -> None:
+    """Bring numbers to the declared type; refuse what is of another one."""
+    hints = typing.get_type_hints(type(part))
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        value = _typed(value, hints[item.name], f"{prefix}{item.name}")
+        object.__setattr__(part, item.name, value)
+
+
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    """The value as `kind`; a whole number may stand for a float, nothing else is converted."""
+    if isinstance(kind, types.UnionType):  # X | None
+        return None if value is None else _typed(value, typing.get_args(kind)[0], name)
+    if kind is float:
+        _require(isinstance(value, numbers.Real) and not isinstance(value, bool), name, "a number", value)
+        _require(math.isfinite(value), name, "a finite number", value)
+        return float(value)
+    if kind is int:
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        _require(whole, name, "a whole number", value)
+        return int(value)
+    if kind in (str, bool):
+        _require(isinstance(value, kind), name, "text" if kind is str else "true or false", value)
+    elif dataclasses.is_dataclass(kind):
+        _require(isinstance(value, typing.cast(type, kind)), name, "settings by name", value)
+    return value
+
+
 @dataclass(frozen=True)
 class MapConfig:
     """Where anomaly maps come from.
@@ -50,6 +83,7 @@ class MapConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
+        _check_types(self, "detector.")
         _require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
         _require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
         _require(self.batch_size >= 1, "detector.batch_size", "at least 1", self.batch_size)
@@ -88,6 +122,7 @@ class MEBinConfig:
     normal_quantile: float = 0.9
 
     def __post_init__(self) -> None:
+        _check_types(self, "mebin.")
         _require(self.mode in ("default", "reference"), "mebin.mode", "default or reference", self.mode)
         _require(
             self.resolution is None or 32 <= self.resolution <= 4096,
@@ -130,6 +165,7 @@ class CropConfig:
     size: int = 256
 
     def __post_init__(self) -> None:
+        _check_types(self, "crops.")
         _require(self.mode in ("default", "reference"), "crops.mode", "default or reference", self.mode)
         _require(self.margin > 0, "crops.margin", "above 0", self.margin)
         _require(
@@ -138,6 +174,7 @@ class CropConfig:
             "above 0 and at most crops.max_half_side",
             self.min_half_side,
         )
+        _require(self.merge_distance >= 0, "crops.merge_distance", "at least 0", self.merge_distance)
         _require(self.max_regions >= 1, "crops.max_regions", "at least 1", self.max_regions)
         _require(self.overhang in ("squash", "reflect"), "crops.overhang", "squash or reflect", self.overhang)
         _require(self.size >= 32, "crops.size", "at least 32", self.size)
@@ -166,6 +203,7 @@ class GuidanceConfig:
     hide_class_key: bool | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, "guidance.")
         _require(self.mode in ("soft", "hard", "none"), "guidance.mode", "soft, hard or none", self.mode)
         _require(self.beta > 0, "guidance.beta", "above 0", self.beta)
         _require(
@@ -193,6 +231,7 @@ class EmbeddingConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
 
     def __post_init__(self) -> None:
+        _check_types(self, "embedding.")
         _require(bool(self.backbone), "embedding.backbone", "a name", self.backbone)
         _require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
 
@@ -222,6 +261,7 @@ class PrototypeConfig:
     projection_dim: int = 256
 
     def __post_init__(self) -> None:
+        _check_types(self, "prototypes.")
         for name in ("temperature", "target_temperature", "contrastive_temperature", "supcon_temperature"):
             _require(getattr(self, name) > 0, f"prototypes.{name}", "above 0", getattr(self, name))
         _require(
@@ -229,6 +269,7 @@ class PrototypeConfig:
         )
         for name in ("entropy_weight", "separation_weight"):
             _require(getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name))
+        _require(self.projection_dim >= 1, "prototypes.projection_dim", "at least 1", self.projection_dim)
 
 
 @dataclass(frozen=True)
@@ -257,10 +298,13 @@ class TrainingConfig:
     checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
+        _check_types(self, "training.")
         _require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
         _require(self.views >= 2, "training.views", "at least 2", self.views)
         _require(self.batch_size >= 2, "training.batch_size", "at least 2", self.batch_size)
         _require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
+        _require(0 <= self.momentum < 1, "training.momentum", "in [0, 1)", self.momentum)
+        _require(self.weight_decay >= 0, "training.weight_decay", "at least 0", self.weight_decay)
         _require(self.labelled_per_class >= 2, "training.labelled_per_class", "at least 2", self.labelled_per_class)
         _require(self.checkpoint_every >= 1, "training.checkpoint_every", "at least 1", self.checkpoint_every)
 
@@ -279,6 +323,7 @@ class OutlierConfig:
     false_rejection_rate: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_types(self, "outliers.")
         _require(
             0 <= self.false_rejection_rate < 1,
             "outliers.false_rejection_rate",
@@ -309,8 +354,15 @@ class Config:
     outliers: OutlierConfig = field(default_factory=OutlierConfig)
 
     def __post_init__(self) -> None:
+        _check_types(self, "")
         _require(self.n_novel_classes >= 2, "n_novel_classes", "at least 2", self.n_novel_classes)
         _require(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
+        _require(
+            self.embedding.input_size <= self.crops.size,
+            "embedding.input_size",
+            f"at most crops.size ({self.crops.size})",
+            self.embedding.input_size,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionary, for YAML and JSON."""
@@ -343,13 +395,15 @@ _PARTS: dict[str, type] = {
 }
 
 
-def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{prefix.rstrip('.') or 'configuration'}: expected settings by name, got {values!r}")
     known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
+    unknown = sorted(set(values) - known, key=str)
     if unknown:
         raise ConfigurationError(f"unknown setting {prefix}{unknown[0]}; known here: {', '.join(sorted(known))}")
     built = {
-        name: _build(_PARTS[name], value, f"{prefix}{name}.") if name in _PARTS and isinstance(value, dict) else value
+        name: _build(_PARTS[name], value, f"{prefix}{name}.") if name in _PARTS else value
         for name, value in values.items()
     }
     return cls(**built)

@@ -7,16 +7,19 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from protoanomalyncd.config import Config
+from protoanomalyncd.config import Config, MapConfig
 from protoanomalyncd.errors import ConfigurationError
 
 # Every setting stands in exactly one of the two: refused values, or why any value goes.
 BAD: dict[str, list[Any]] = {
     "n_novel_classes": [1, 0, -1],
-    "seed": [-1, 2**31],
-    "detector.image_size": [31, 0],
+    "seed": [-1, 2**31, 1.0, "1"],
+    "detector.image_size": [31, 0, "big", 64.5, True, None],
+    "detector.source": [5, None],
+    "device": [0, None],
     "detector.memory_size": [0, -5],
     "detector.batch_size": [0],
     "mebin.mode": ["fast", "", None],
@@ -30,11 +33,13 @@ BAD: dict[str, list[Any]] = {
     "crops.mode": ["other"],
     "crops.margin": [0.0, -0.5, math.nan],
     "crops.min_half_side": [0.0, 0.6, math.nan],
+    "crops.merge_distance": [-0.01, math.inf],
     "crops.max_regions": [0],
     "crops.overhang": ["pad"],
     "crops.size": [16],
     "embedding.backbone": [""],
-    "embedding.input_size": [16],
+    "embedding.input_size": [16, 257],
+    "embedding.guidance.hide_class_key": ["yes", 1],
     "embedding.guidance.mode": ["strong"],
     "embedding.guidance.beta": [0.0, -1.0, math.nan],
     "embedding.guidance.object_factor": [1.0, -1.5, math.nan],
@@ -46,25 +51,21 @@ BAD: dict[str, list[Any]] = {
     "prototypes.supervised_weight": [-0.1, 1.1, math.nan],
     "prototypes.entropy_weight": [-0.1, math.nan],
     "prototypes.separation_weight": [-0.1],
+    "prototypes.projection_dim": [0, 2.5],
     "training.epochs": [0],
     "training.views": [1],
     "training.batch_size": [1],
-    "training.learning_rate": [0.0, math.nan],
+    "training.learning_rate": [0.0, math.nan, math.inf, "fast"],
+    "training.momentum": [-0.1, 1.0],
+    "training.weight_decay": [-1e-3],
     "training.labelled_per_class": [1],
     "training.checkpoint_every": [0],
+    "outliers.score": [1.5],
     "outliers.false_rejection_rate": [-0.1, 1.0, math.nan],
 }
 ANY = {
-    "device": "torch says which devices there are",
-    "detector.source": "the registry says which sources there are",
-    "outliers.score": "the registry says which scores there are",
     "crops.max_half_side": "checked together with min_half_side",
-    "crops.merge_distance": "a negative distance merges nothing",
     "embedding.guidance.background_factor": "checked together with object_factor",
-    "embedding.guidance.hide_class_key": "a switch",
-    "prototypes.projection_dim": "torch says what a layer may be",
-    "training.momentum": "torch's optimiser says it",
-    "training.weight_decay": "torch's optimiser says it",
 }
 
 
@@ -155,6 +156,28 @@ def test_an_unknown_setting_is_named_with_the_known_ones(name: str, known: str) 
     assert f"unknown setting {name};" in message
     assert known in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [({"detector": 5}, "detector"), ({"embedding": {"guidance": None}}, "embedding.guidance"), ([1], "configuration")],
+)
+def test_a_part_that_is_no_mapping_is_refused(values: Any, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name}: expected settings by name, got "):
+        Config.from_dict(values)
+
+
+def test_a_part_of_another_stage_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="crops: expected settings by name"):
+        Config(crops=MapConfig())  # type: ignore[arg-type]
+
+
+def test_whole_numbers_stand_for_floats_and_numpy_numbers_for_both() -> None:
+    config = Config.from_dict({"seed": np.int64(3), "embedding": {"guidance": {"beta": 5}}})
+    assert type(config.seed) is int
+    assert type(config.embedding.guidance.beta) is float
+    same = Config.from_dict({"seed": 3, "embedding": {"guidance": {"beta": 5.0}}})
+    assert config.hash() == same.hash()
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
