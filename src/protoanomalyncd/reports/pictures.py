@@ -75,10 +75,11 @@ def outline_path(mask: MaskArray, width: int, height: int) -> str:
     found, _ = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     contours = sorted(found, key=len, reverse=True)[:_MAX_CONTOURS]
     scale_x, scale_y = width / size[0], height / size[1]
+    tolerance = min(2.0, max(0.8, 0.75 * scale))  # the steps of a coarse mask are not seen
     digits = max(0, 2 - int(math.log10(max(width, height, 1))))
     parts = []
     for contour in contours:
-        points = cv2.approxPolyDP(contour, 0.8, closed=True).reshape(-1, 2)
+        points = cv2.approxPolyDP(contour, tolerance, closed=True).reshape(-1, 2)
         step = -(-len(points) // _MAX_CONTOUR_POINTS)
         pairs = (
             f"{(x + 0.5) * scale_x:.{digits}f} {(y + 0.5) * scale_y:.{digits}f}"
@@ -93,9 +94,9 @@ def _heat(scores: FloatArray) -> bytes:
     levels = np.rint(strength * (_HEAT_LEVELS - 1)).astype(np.uint8)
     picture = Image.fromarray(levels, mode="P")
     ramp = [index / (_HEAT_LEVELS - 1) for index in range(_HEAT_LEVELS)]
-    picture.putpalette([part for t in ramp for part in (255, round(70 + 140 * t), 20)])
+    picture.putpalette([part for t in ramp for part in (255, round(60 + 100 * t), 10)])
     buffer = io.BytesIO()
-    alpha = bytes(round(165 * t**0.8) for t in ramp)
+    alpha = bytes(round(120 * t**0.8) for t in ramp)
     picture.save(buffer, "PNG", transparency=alpha, bits=4, optimize=True)
     return buffer.getvalue()
 
