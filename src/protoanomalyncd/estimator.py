@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
@@ -22,42 +21,25 @@ from protoanomalyncd.datasets import (
     LabelledSet,
     load_dataset,
     load_labelled,
-    take_per_class,
 )
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
-from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
 from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
+from protoanomalyncd.fitting import Fit
 from protoanomalyncd.persistence.map_store import MapStore
-from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.regions.map_range import fit_range
 from protoanomalyncd.stages import (
     CroppedImage,
     Progress,
     by_content,
-    crop_images,
     crop_one,
     crop_set,
-    fit_source,
-    label_crops,
-    score_maps,
 )
 from protoanomalyncd.structures import Discovery, MapRange, Sample, Skipped
-from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
-from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
+from protoanomalyncd.vit import Backbone, create_backbone
 
 __all__ = ["ProtoAnomalyNCD"]
-
-
-@dataclasses.dataclass(slots=True)
-class _Job:
-    """What the stages of one fit share: the work folder, progress, and what was left out."""
-
-    work: Path
-    on_progress: Progress
-    skipped: list[Skipped]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -103,9 +85,11 @@ class ProtoAnomalyNCD:
             config = dataclasses.replace(
                 config, embedding=dataclasses.replace(config.embedding, backbone=backbone)
             )
-        given = {"n_novel_classes": n_novel_classes, "seed": seed, "device": device}
         self.config = dataclasses.replace(
-            config, **{k: v for k, v in given.items() if v is not None}
+            config,
+            n_novel_classes=config.n_novel_classes if n_novel_classes is None else n_novel_classes,
+            seed=config.seed if seed is None else seed,
+            device=config.device if device is None else device,
         )
         self._given_backbone = None if isinstance(backbone, str) else backbone
         self.base_classes_: tuple[str, ...] = ()
@@ -179,26 +163,24 @@ class ProtoAnomalyNCD:
         base = (
             labelled if isinstance(labelled, LabelledSet | None) else load_labelled(Path(labelled))
         )
-        keeper = (
-            tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
-        )
-        job = _Job(
-            Path(keeper.name if keeper else str(work_dir)), on_progress, list(dataset.skipped)
-        )
-        job.work.mkdir(parents=True, exist_ok=True)
+        keeper = None if work_dir else tempfile.TemporaryDirectory(prefix="protoanomalyncd-")
+        work = Path(keeper.name if keeper else str(work_dir))
+        fit = Fit(self.config, work, on_progress, list(dataset.skipped))
         torch.manual_seed(self.config.seed)
         backbone = self._backbone()
         with self._stage("anomaly maps"):
-            ordered, store = self._score(backbone, dataset, maps, job)
+            self._source = self._create_source(backbone, maps)
+            ordered, store = fit.score(self._source, dataset)
+            self._map_range = fit.map_range
         with self._stage("regions"):
-            found, crops, known = self._cut(ordered, store, base, job)
+            found, crops, known = fit.cut(ordered, store, base)
+            self.base_classes_ = fit.base_classes
         with self._stage("training"):
-            encoder, head = self._learn(backbone, crops, known, job)
+            encoder, head, self.history_ = fit.learn(backbone, crops, known)
         with self._stage("classes"):
-            self._finish(encoder, head, crops)
+            self._classifier, self._catalogue, embeddings = fit.finish(encoder, head, crops)
             evidence = self._evidence(found, store, maps, keeper)
-            embeddings = self.classifier_.embed(crops)
-            self._raw = self._gather(found, embeddings, job.skipped, evidence)
+            self._raw = self._gather(found, embeddings, fit.skipped, evidence)
         return self
 
     def predict(
@@ -232,9 +214,7 @@ class ProtoAnomalyNCD:
             skipped += images.skipped
             images = images.unlabelled
         source = self._source_for(maps)
-        keeper = (
-            tempfile.TemporaryDirectory(prefix="protoanomalyncd-") if work_dir is None else None
-        )
+        keeper = None if work_dir else tempfile.TemporaryDirectory(prefix="protoanomalyncd-")
         store = MapStore(Path(keeper.name if keeper else str(work_dir)) / "maps")
         found: list[CroppedImage] = []
         rows: list[torch.Tensor] = []
@@ -286,84 +266,6 @@ class ProtoAnomalyNCD:
 
         return load_model(cls, Path(folder), device)
 
-    def _score(
-        self, backbone: Backbone, dataset: Dataset, maps: str | Path | None, job: _Job
-    ) -> tuple[list[tuple[str, Sample]], MapStore]:
-        """Maps of all images, and their range."""
-        self._source = self._create_source(backbone, maps)
-        normal_maxima, left_out = fit_source(
-            self._source, dataset.normal, job.work, job.on_progress
-        )
-        ordered = by_content(dataset.unlabelled, job.skipped)
-        store = MapStore(job.work / "maps")
-        job.skipped += left_out
-        job.skipped += score_maps(self._source, [s for _, s in ordered], store, job.on_progress)
-        self._map_range = _range_of(ordered, store, normal_maxima, self.config, job.skipped)
-        return ordered, store
-
-    def _cut(
-        self,
-        ordered: list[tuple[str, Sample]],
-        store: MapStore,
-        base: LabelledSet | None,
-        job: _Job,
-    ) -> tuple[list[CroppedImage], CropSet, CropSet | None]:
-        """Crops of the unlabelled images, and of the labelled ones if there are any."""
-        config = self.config
-        found, crops, left_out = crop_images(
-            ordered,
-            store,
-            self.map_range_,
-            (config.mebin, config.crops),
-            job.work / "crops",
-            job.on_progress,
-        )
-        job.skipped += left_out
-        if base is None:
-            self.base_classes_ = ()
-            return found, crops, None
-        base = take_per_class(base, config.training.labelled_per_class, config.seed)
-        known, left_out = label_crops(base, config.crops, job.work / "labelled", job.on_progress)
-        job.skipped += left_out
-        self.base_classes_ = base.class_names
-        return found, crops, known
-
-    def _learn(
-        self, backbone: Backbone, crops: CropSet, known: CropSet | None, job: _Job
-    ) -> tuple[GuidedEncoder, PrototypeHead]:
-        """Tokens of all views, then the tail and the prototypes on them."""
-        config = self.config
-        everything = crops if known is None else CropSet.concatenate(crops, known)
-        encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
-        head = PrototypeHead(
-            encoder.embed_dim,
-            len(self.base_classes_),
-            config.n_novel_classes,
-            config.prototypes.projection_dim,
-        ).to(config.device)
-        cache = fill_token_cache(
-            job.work / "tokens",
-            everything,
-            encoder,
-            config.training.views,
-            config.seed,
-            lambda done, total: job.on_progress("embed views", done, total),
-        )
-        trainer = Trainer(
-            encoder,
-            head,
-            cache,
-            torch.tensor(everything.scores),
-            torch.tensor(everything.labels),
-            config.training,
-            config.prototypes,
-            config.seed,
-        )
-        self.history_ = trainer.run(
-            job.work / "training", lambda done, total, _: job.on_progress("train", done, total)
-        )
-        return encoder.eval(), head.eval()
-
     def _evidence(
         self,
         found: Sequence[CroppedImage],
@@ -403,46 +305,15 @@ class ProtoAnomalyNCD:
         fitted_with_folder = self._source.name == "folder"
         if fitted_with_folder and maps is None:
             raise ConfigurationError(
-                "this model was fitted with maps from a folder: expected --maps FOLDER with the maps of the new images, "
-                "got none"
+                "this model was fitted with maps from a folder: expected --maps FOLDER with the "
+                "maps of the new images, got none"
             )
         if not fitted_with_folder and maps is not None:
             raise ConfigurationError(
-                f"this model was fitted with its own detector ({self._source.name}): expected no --maps, got {maps}; "
-                "maps of another detector have another range"
+                f"this model was fitted with its own detector ({self._source.name}): expected no "
+                f"--maps, got {maps}; maps of another detector have another range"
             )
         return self._source if maps is None else create("folder", folder=maps)
-
-    def _finish(self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet) -> None:
-        """Order the classes by size, calibrate the rejection, and open the catalogue."""
-        config = self.config
-        classifier = RegionClassifier(
-            encoder,
-            head,
-            config.prototypes.temperature,
-            create_outlier_score(config.outliers.score),
-        )
-        embeddings = classifier.embed(crops)
-        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
-        counts = torch.bincount(
-            classifier.classify(embeddings).class_ids, minlength=config.n_novel_classes
-        )
-        largest_first = sorted(range(1, config.n_novel_classes), key=lambda k: (-int(counts[k]), k))
-        head.reorder_novel([0, *largest_first])
-        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
-        regions = classifier.classify(embeddings)
-        classifier.threshold = threshold_at(
-            regions.outlier_scores, config.outliers.false_rejection_rate
-        )
-        in_first = crops.scores[(regions.class_ids == 0).numpy()]
-        # The reserved prototype deserves its name only where what it holds scores low.
-        has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
-        names = [
-            "normal" if has_normal else "defect 0",
-            *(f"defect {k}" for k in range(1, config.n_novel_classes)),
-        ]
-        self._classifier = classifier
-        self._catalogue = Catalogue(names, 0 if has_normal else None)
 
     def _gather(
         self,
@@ -472,21 +343,3 @@ class ProtoAnomalyNCD:
         start = time.perf_counter()
         yield
         self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
-
-
-def _range_of(
-    ordered: Sequence[tuple[str, Sample]],
-    store: MapStore,
-    normal_maxima: np.ndarray | None,
-    config: Config,
-    skipped: Sequence[Skipped],
-) -> MapRange:
-    maxima = np.asarray(
-        [store.get(s.name).max() for _, s in ordered if s.name in store], np.float32
-    )
-    if not len(maxima):
-        reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise InputError(
-            f"expected at least one usable image with an anomaly map, got none{reasons}"
-        )
-    return fit_range(maxima, normal_maxima, config.mebin)

@@ -1,0 +1,189 @@
+"""The stages of one fit in their order: score, cut, learn, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from protoanomalyncd.anomaly_maps import AnomalyMapSource
+from protoanomalyncd.config import Config
+from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
+from protoanomalyncd.discovery.catalogue import Catalogue
+from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
+from protoanomalyncd.errors import InputError
+from protoanomalyncd.persistence.map_store import MapStore
+from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.regions.map_range import fit_range
+from protoanomalyncd.stages import (
+    CroppedImage,
+    Progress,
+    by_content,
+    crop_images,
+    fit_source,
+    label_crops,
+    score_maps,
+)
+from protoanomalyncd.structures import MapRange, Sample, Skipped
+from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
+from protoanomalyncd.vit import Backbone, GuidedEncoder
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """One fit: what its stages share. Each stage finds what an interrupted call left.
+
+    Args:
+        config: every setting.
+        work: folder of the intermediate results; is created.
+        on_progress: called with (stage, steps done, steps in all).
+        skipped: what was left out so far; grows.
+
+    Attributes:
+        map_range: range of the maps, known after `score`.
+        base_classes: names of the known classes, known after `cut`.
+    """
+
+    map_range: MapRange
+
+    def __init__(
+        self, config: Config, work: Path, on_progress: Progress, skipped: list[Skipped]
+    ) -> None:
+        self.config = config
+        self.work = work
+        self.on_progress = on_progress
+        self.skipped = skipped
+        self.base_classes: tuple[str, ...] = ()
+        work.mkdir(parents=True, exist_ok=True)
+
+    def score(
+        self, source: AnomalyMapSource, dataset: Dataset
+    ) -> tuple[list[tuple[str, Sample]], MapStore]:
+        """Maps of all images, and their range."""
+        normal_maxima, left_out = fit_source(source, dataset.normal, self.work, self.on_progress)
+        ordered = by_content(dataset.unlabelled, self.skipped)
+        store = MapStore(self.work / "maps")
+        self.skipped += left_out
+        self.skipped += score_maps(source, [s for _, s in ordered], store, self.on_progress)
+        self.map_range = _range_of(ordered, store, normal_maxima, self.config, self.skipped)
+        return ordered, store
+
+    def cut(
+        self,
+        ordered: list[tuple[str, Sample]],
+        store: MapStore,
+        base: LabelledSet | None,
+    ) -> tuple[list[CroppedImage], CropSet, CropSet | None]:
+        """Crops of the unlabelled images, and of the labelled ones if there are any."""
+        config = self.config
+        found, crops, left_out = crop_images(
+            ordered,
+            store,
+            self.map_range,
+            (config.mebin, config.crops),
+            self.work / "crops",
+            self.on_progress,
+        )
+        self.skipped += left_out
+        if base is None:
+            self.base_classes = ()
+            return found, crops, None
+        base = take_per_class(base, config.training.labelled_per_class, config.seed)
+        known, left_out = label_crops(base, config.crops, self.work / "labelled", self.on_progress)
+        self.skipped += left_out
+        self.base_classes = base.class_names
+        return found, crops, known
+
+    def learn(
+        self, backbone: Backbone, crops: CropSet, known: CropSet | None
+    ) -> tuple[GuidedEncoder, PrototypeHead, list[dict[str, float]]]:
+        """Tokens of all views, then the tail and the prototypes on them."""
+        config = self.config
+        everything = crops if known is None else CropSet.concatenate(crops, known)
+        encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
+        head = PrototypeHead(
+            encoder.embed_dim,
+            len(self.base_classes),
+            config.n_novel_classes,
+            config.prototypes.projection_dim,
+        ).to(config.device)
+        cache = fill_token_cache(
+            self.work / "tokens",
+            everything,
+            encoder,
+            config.training.views,
+            config.seed,
+            lambda done, total: self.on_progress("embed views", done, total),
+        )
+        trainer = Trainer(
+            encoder,
+            head,
+            cache,
+            torch.tensor(everything.scores),
+            torch.tensor(everything.labels),
+            config.training,
+            config.prototypes,
+            config.seed,
+        )
+        history = trainer.run(
+            self.work / "training", lambda done, total, _: self.on_progress("train", done, total)
+        )
+        return encoder.eval(), head.eval(), history
+
+    def finish(
+        self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet
+    ) -> tuple[RegionClassifier, Catalogue, torch.Tensor]:
+        """Order the classes by size, calibrate the rejection, and open the catalogue.
+
+        Returns:
+            Classifier, catalogue, and the unit embeddings of the crops (R, C).
+        """
+        config = self.config
+        classifier = RegionClassifier(
+            encoder,
+            head,
+            config.prototypes.temperature,
+            create_outlier_score(config.outliers.score),
+        )
+        embeddings = classifier.embed(crops)
+        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
+        counts = torch.bincount(
+            classifier.classify(embeddings).class_ids, minlength=config.n_novel_classes
+        )
+        largest_first = sorted(range(1, config.n_novel_classes), key=lambda k: (-int(counts[k]), k))
+        head.reorder_novel([0, *largest_first])
+        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
+        regions = classifier.classify(embeddings)
+        classifier.threshold = threshold_at(
+            regions.outlier_scores, config.outliers.false_rejection_rate
+        )
+        in_first = crops.scores[(regions.class_ids == 0).numpy()]
+        # The reserved prototype deserves its name only where what it holds scores low.
+        has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
+        names = [
+            "normal" if has_normal else "defect 0",
+            *(f"defect {k}" for k in range(1, config.n_novel_classes)),
+        ]
+        return classifier, Catalogue(names, 0 if has_normal else None), embeddings
+
+
+def _range_of(
+    ordered: Sequence[tuple[str, Sample]],
+    store: MapStore,
+    normal_maxima: np.ndarray | None,
+    config: Config,
+    skipped: Sequence[Skipped],
+) -> MapRange:
+    maxima = np.asarray(
+        [store.get(s.name).max() for _, s in ordered if s.name in store], np.float32
+    )
+    if not len(maxima):
+        reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+        raise InputError(
+            f"expected at least one usable image with an anomaly map, got none{reasons}"
+        )
+    return fit_range(maxima, normal_maxima, config.mebin)
