@@ -1,0 +1,102 @@
+"""Time MEBin beside AnomalyNCD's, on the same maps, and check that the masks are identical.
+
+    .venv/bin/python benchmarks/mebin.py [--reference CHECKOUT] [--shared ../shared]
+
+Maps: the golden input (583 maps of MTD, 8 bits, 256 x 256), in memory. CHECKOUT is a copy of
+https://github.com/HUST-SLOW/AnomalyNCD outside this repository; without it only ours is timed.
+Rounds alternate; the ratio is between medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import runpy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+
+from protoanomalyncd.config import MEBinConfig
+from protoanomalyncd.regions import binarise
+from protoanomalyncd.structures import MapRange
+
+ROOT = Path(__file__).parents[1]
+
+
+def reference_sweep(checkout: Path, maps: list[np.ndarray]) -> np.ndarray:
+    """Masks of AnomalyNCD's code, run as it is but for integer limits and no progress bar."""
+    sys.path.insert(0, str(checkout / "models" / "modules"))
+    import _MEBin as module
+
+    module.tqdm = lambda rows: rows
+    sweep = module.MEBin()
+    sweep.args = SimpleNamespace(sample_rate=4, min_interval_len=4, erode=True)
+    sweep.anomaly_map_list = maps
+    sweep.max_th, sweep.min_th = (int(v) for v in sweep.get_search_range())
+    with contextlib.redirect_stdout(io.StringIO()):
+        return np.stack(sweep.binarize_anomaly_maps()[0]) > 0
+
+
+def our_sweep(maps: list[np.ndarray], threads: int) -> np.ndarray:
+    """Masks of `binarise` in reference mode; OpenCV frees Python's lock, so threads help."""
+    maxima = [int(m.max()) for m in maps]
+    one = partial(
+        binarise,
+        map_range=MapRange(min(maxima), max(maxima)),
+        config=MEBinConfig(mode="reference"),
+    )
+    if threads == 1:
+        return np.stack([one(m).mask for m in maps])
+    with ThreadPoolExecutor(threads) as pool:
+        return np.stack([found.mask for found in pool.map(one, maps, chunksize=16)])
+
+
+def milliseconds(run: Callable[[], np.ndarray], n: int) -> float:
+    """Wall clock a map."""
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) / n * 1e3
+
+
+def main() -> None:
+    """Print one line a contender."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    golden = runpy.run_path(str(ROOT / "tests" / "data" / "test_mebin_mtd.py"))
+    maps = list(golden["golden_mtd_maps"](args.shared / "maps" / "mtd_fused")[1])
+    cv2.setNumThreads(1)
+    runs = {f"ours, {n} thread(s)": partial(our_sweep, maps, n) for n in (1, 2)}
+    if args.reference:
+        runs["AnomalyNCD"] = partial(reference_sweep, args.reference, maps)
+    else:
+        print("AnomalyNCD: not run (--reference CHECKOUT)")
+    masks = {name: run() for name, run in runs.items()}
+    same = all(np.array_equal(m, masks["ours, 1 thread(s)"]) for m in masks.values())
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(args.repeats):
+        for name, run in runs.items():
+            times[name].append(milliseconds(run, len(maps)))
+    base = statistics.median(times["AnomalyNCD"]) if args.reference else float("nan")
+    for name, values in times.items():
+        middle = statistics.median(values)
+        print(
+            f"{name}: {middle:.2f} ms a map ({min(values):.2f} to {max(values):.2f}), "
+            f"{base / middle:.1f} x AnomalyNCD's speed"
+        )
+    print(f"masks identical: {same}")
+
+
+if __name__ == "__main__":
+    main()
