@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.errors import ConfigurationError, MissingDependencyError, ProtoAnomalyNCDError
 
 __all__ = ["Backbone", "Tokens", "create_backbone", "restore_backbone"]
 
@@ -95,16 +95,18 @@ def create_backbone(name: str) -> Backbone:
             raise MissingDependencyError(
                 f"the embedded backbone's weights are missing: expected {weights}; reinstall the package"
             )
-        return _wrap(f"local-dir:{embedded.WEIGHTS_DIR}", EMBEDDED_ARCHITECTURE, name)
+        return _wrap(f"local-dir:{embedded.WEIGHTS_DIR}", EMBEDDED_ARCHITECTURE, {}, name)
     if name.startswith("local-dir:"):
-        return _wrap(name, _architecture_of(Path(name.removeprefix("local-dir:"))), name)
+        folder = Path(name.removeprefix("local-dir:"))
+        return _wrap(name, *_folder_config(folder), name)
     bare = name.removeprefix("hf-hub:").removeprefix("hf_hub:")
-    if bare == name and not timm.is_model(name.split(".")[0]):
+    if bare != name:
+        return _wrap(name, *_hub_config(bare, name), name)
+    if not timm.is_model(name.split(".")[0]):
         raise ConfigurationError(
             f"unknown backbone {name!r}: expected 'embedded', 'local-dir:FOLDER' or the name of a timm model"
         )
-    architecture = name.split(".")[0] if bare == name else name
-    return _wrap(name, architecture, name)
+    return _wrap(name, name.split(".")[0], {}, name)
 
 
 def restore_backbone(record: dict[str, Any]) -> Backbone:
@@ -112,7 +114,8 @@ def restore_backbone(record: dict[str, Any]) -> Backbone:
     return _KINDS[record["kind"]](record, False)
 
 
-def _architecture_of(folder: Path) -> str:
+def _folder_config(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Architecture and its arguments, as timm reads them."""
     config, weights = folder / "config.json", folder / "model.safetensors"
     for file in (config, weights):
         if not file.is_file():
@@ -121,34 +124,45 @@ def _architecture_of(folder: Path) -> str:
                 f"but {file.name} is missing"
             )
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["architecture"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{config}: expected JSON with an 'architecture', got {error}"
-        ) from error
+        values = json.loads(config.read_text(encoding="utf-8"))
+        return str(values["architecture"]), dict(values.get("model_args") or {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{config}: expected JSON with an 'architecture', got {error!r}") from error
 
 
-def _wrap(source: str, architecture: str, name: str) -> Backbone:
+def _hub_config(identifier: str, name: str) -> tuple[str, dict[str, Any]]:
+    """The same of a model on the hub: a saved model is restored without it."""
+    from timm.models import load_model_config_from_hf
+
+    try:
+        _, architecture, arguments = load_model_config_from_hf(identifier)
+    except Exception as error:  # the hub's client raises many kinds, some of them of its own tree
+        raise _not_fetched(name, error) from error
+    return str(architecture), dict(arguments or {})
+
+
+def _wrap(source: str, architecture: str, arguments: dict[str, Any], name: str) -> Backbone:
     """Build with weights; a vision transformer becomes a `ViTBackbone`, the rest a `CNNBackbone`."""
-    import timm
-
-    kind = "cnn"
-    if architecture.startswith(("hf-hub:", "hf_hub:")) or "vision_transformer" in _family(
-        architecture
-    ):
-        kind = "vit"
-    record = {"kind": kind, "source": source, "architecture": architecture, "name": name}
+    kind = "vit" if "vision_transformer" in _family(architecture) else "cnn"
+    record = {"kind": kind, "source": source, "architecture": architecture, "arguments": arguments, "name": name}
     try:
         return _KINDS[kind](record, True)
-    except (OSError, RuntimeError) as error:
+    except ProtoAnomalyNCDError:
+        raise
+    except Exception as error:  # timm, torch, safetensors and the hub's client raise many kinds
         if source.startswith("local-dir:"):
             raise ConfigurationError(
-                f"backbone {name!r} cannot be loaded: {_first_line(error)}"
+                f"backbone {name!r}: expected weights that fit the architecture {architecture!r}, got: "
+                f"{_first_line(error)}"
             ) from error
-        raise MissingDependencyError(
-            f"backbone {name!r} cannot be fetched ({_first_line(error)}); without internet use 'embedded', or copy the "
-            "model's config.json and model.safetensors into a folder and use 'local-dir:FOLDER'"
-        ) from error
+        raise _not_fetched(name, error) from error
+
+
+def _not_fetched(name: str, error: Exception) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"backbone {name!r} cannot be fetched ({_first_line(error)}); without internet use 'embedded', or copy the "
+        "model's config.json and model.safetensors into a folder and use 'local-dir:FOLDER'"
+    )
 
 
 def _family(architecture: str) -> str:
@@ -158,12 +172,16 @@ def _family(architecture: str) -> str:
         return "vision_transformer"
     try:
         return str(timm.model_entrypoint(architecture).__module__)
-    except RuntimeError as error:
-        raise ConfigurationError(f"unknown timm architecture {architecture!r}") from error
+    except (RuntimeError, KeyError) as error:
+        raise ConfigurationError(
+            f"backbone: expected an architecture that timm knows, got {architecture!r}; update timm, or take another model"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    lines = str(error).strip().splitlines()
+    # torch names the module first and the trouble on the next line
+    return " ".join(line.strip() for line in lines[:2])[:200] or type(error).__name__
 
 
 def _vit(record: dict[str, Any], pretrained: bool) -> Backbone:

@@ -86,7 +86,8 @@ class CNNBackbone:
         import timm
 
         source = record["source"] if pretrained else record["architecture"]
-        probe = timm.create_model(record["architecture"], pretrained=False, features_only=True)
+        arguments = {k: v for k, v in record.get("arguments", {}).items() if k != "num_classes"}
+        probe = timm.create_model(record["architecture"], pretrained=False, features_only=True, **arguments)
         info: Any = probe.feature_info
         strides = info.reduction()
         if not set(_STRIDES) <= set(strides):

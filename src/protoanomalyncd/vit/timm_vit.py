@@ -97,6 +97,10 @@ class ViTBackbone:
             )
         mean = tuple(record.get("mean", model.pretrained_cfg["mean"]))
         std = tuple(record.get("std", model.pretrained_cfg["std"]))
+        # timm sizes the positions by the weights' own configuration, which restoring goes without.
+        size = getattr(model.patch_embed, "img_size", None)
+        if size is not None:
+            record = {**record, "arguments": {**record.get("arguments", {}), "img_size": list(size)}}
         return cls(model, {**record, "mean": list(mean), "std": list(std)}, mean, std)
 
     def record(self) -> dict[str, Any]:

@@ -1,0 +1,216 @@
+"""What holds for every kind of backbone. A new kind adds a function to `BUILDERS`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone, restore_backbone
+from protoanomalyncd.vit.embedded import WEIGHTS_DIR
+from tests.tiny import SIDE, network_folder
+
+
+def _embedded(folder: Path) -> str:
+    if not (WEIGHTS_DIR / "model.safetensors").is_file():
+        pytest.skip("the embedded weights are not there yet")
+    return "embedded"
+
+
+def _vit(folder: Path) -> str:
+    return f"local-dir:{network_folder(folder, reg_tokens=1)}"
+
+
+def _cnn(folder: Path) -> str:
+    return f"local-dir:{network_folder(folder, 'test_resnet')}"
+
+
+BUILDERS: Mapping[str, Callable[[Path], str]] = {"embedded": _embedded, "vit": _vit, "cnn": _cnn}
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return BUILDERS[request.param](tmp_path_factory.mktemp("backbone") / "network")
+
+
+@pytest.fixture(scope="module")
+def backbone(name: str) -> Backbone:
+    return create_backbone(name)
+
+
+@pytest.fixture(scope="module")
+def encoder(backbone: Backbone) -> GuidedEncoder:
+    return GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE)).eval()
+
+
+def images(n: int = 3, side: int = SIDE) -> Tensor:
+    return torch.randint(0, 256, (n, side, side, 3), dtype=torch.uint8)
+
+
+def anomaly(n: int = 3, side: int = SIDE) -> Tensor:
+    return torch.rand(n, side, side)
+
+
+def test_it_says_what_it_is(backbone: Backbone, name: str) -> None:
+    assert backbone.name == name
+    assert backbone.embed_dim > 0
+    assert SIDE % backbone.patch_size == 0
+    assert not backbone.module().training
+    assert not any(p.requires_grad for p in backbone.module().parameters())
+
+
+def test_preprocessing_takes_bytes(backbone: Backbone) -> None:
+    x = backbone.preprocess(images())
+    assert x.shape == (3, 3, SIDE, SIDE)
+    assert x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_patch_descriptors_are_maps_finest_first(backbone: Backbone, side: int) -> None:
+    maps = backbone.patch_descriptors(backbone.preprocess(images(2, side)))
+    assert maps
+    assert all(m.ndim == 4 and len(m) == 2 and torch.isfinite(m).all() for m in maps)
+    grids = [m.shape[-2] * m.shape[-1] for m in maps]
+    assert grids == sorted(grids, reverse=True)
+    assert not any(m.requires_grad for m in maps)
+
+
+def test_tokens_fit_the_tail(backbone: Backbone) -> None:
+    grid = (SIDE // backbone.patch_size) ** 2
+    tokens = backbone.tokens(
+        backbone.preprocess(images()), torch.rand(3, grid), GuidanceConfig()
+    )
+    assert tokens.cls.shape == (3, backbone.embed_dim)
+    assert tokens.patches.shape[::2] == (3, backbone.embed_dim)
+    assert tokens.bias.shape == tokens.patches.shape[:2]
+    assert tokens.patches.shape[1] >= grid
+    out = backbone.tail()(tokens.cls, tokens.patches, tokens.bias)
+    assert out.shape == (3, backbone.embed_dim)
+    assert out.requires_grad
+
+
+def test_embeddings_are_of_unit_length_and_repeatable(encoder: GuidedEncoder) -> None:
+    x, a = images(), anomaly()
+    found = encoder.embed(x, a)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+    assert torch.equal(found, encoder.embed(x, a))
+
+
+def test_one_image_equals_a_batch_to_the_bit(encoder: GuidedEncoder) -> None:
+    x, a = images(), anomaly()
+    alone = torch.cat([encoder.embed(x[i : i + 1], a[i : i + 1]) for i in range(3)])
+    assert torch.equal(alone, encoder.embed(x, a))
+    assert torch.equal(alone.flip(0), encoder.embed(x.flip(0), a.flip(0)))
+
+
+def test_no_image_gives_no_embedding(encoder: GuidedEncoder) -> None:
+    assert encoder.embed(images(0), anomaly(0)).shape == (0, encoder.embed_dim)
+
+
+def test_guidance_matters(encoder: GuidedEncoder) -> None:
+    x, a = images(), torch.zeros(3, SIDE, SIDE)
+    a[:, :32, :32] = 1
+    guided, other = encoder.embed(x, a), encoder.embed(x, a.flip(1))
+    assert (guided - other).abs().max() > 1e-4
+
+
+def test_record_and_state_restore_the_same_network(
+    backbone: Backbone, encoder: GuidedEncoder
+) -> None:
+    record = json.loads(json.dumps(backbone.record()))
+    other = restore_backbone(record)
+    other.module().load_state_dict(backbone.module().state_dict())
+    again = GuidedEncoder(other, encoder.config).eval()
+    again.tail.load_state_dict(encoder.tail.state_dict())
+    x, a = images(), anomaly()
+    assert torch.equal(again.embed(x, a), encoder.embed(x, a))
+    for first, second in zip(
+        backbone.patch_descriptors(backbone.preprocess(x)),
+        other.patch_descriptors(other.preprocess(x)),
+        strict=True,
+    ):
+        assert torch.equal(first, second)
+    assert other.record() == backbone.record()
+
+
+def test_a_window_that_is_no_multiple_of_the_stride_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(ConfigurationError, match="embedding.input_size: expected a multiple of"):
+        GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE + 1))
+
+
+def _damage(folder: Path, case: str) -> None:
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    if case == "no weights":
+        weights.unlink()
+    elif case == "no config":
+        config.unlink()
+    elif case == "cut weights":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif case == "empty weights":
+        weights.write_bytes(b"")
+    elif case == "other weights":
+        config.write_text(json.dumps({"architecture": "test_vit2", "pretrained_cfg": {}}))
+    elif case == "no architecture":
+        config.write_text("{}")
+    elif case == "unknown architecture":
+        config.write_text('{"architecture": "resnet_of_tomorrow"}')
+    elif case == "odd arguments":
+        values = {"architecture": "test_vit", "pretrained_cfg": {}, "model_args": {"depht": 3}}
+        config.write_text(json.dumps(values))
+    else:
+        config.write_text("[1, 2")
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("no weights", "model.safetensors is missing"),
+        ("no config", "config.json is missing"),
+        ("cut weights", "expected weights that fit the architecture 'test_vit'"),
+        ("empty weights", "expected weights that fit the architecture 'test_vit'"),
+        ("other weights", "expected weights that fit the architecture 'test_vit2'"),
+        ("no architecture", "expected JSON with an 'architecture'"),
+        ("unknown architecture", "expected an architecture that timm knows"),
+        ("odd arguments", "depht"),
+        ("no json", "expected JSON with an 'architecture'"),
+    ],
+)
+def test_a_damaged_folder_is_told_in_one_line(tmp_path: Path, case: str, said: str) -> None:
+    folder = network_folder(tmp_path / "n")
+    _damage(folder, case)
+    with pytest.raises(ConfigurationError) as caught:
+        create_backbone(f"local-dir:{folder}")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_an_unknown_name_are_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="config.json is missing"):
+        create_backbone(f"local-dir:{tmp_path / 'nowhere'}")
+    with pytest.raises(ConfigurationError, match="unknown backbone 'resnet5000': expected 'embed"):
+        create_backbone("resnet5000")
+
+
+@pytest.mark.parametrize("hub_name", ["test_vit.r160_in1k", "hf-hub:someone/some_network"])
+def test_without_internet_the_message_says_what_to_do(
+    hub_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingDependencyError) as caught:
+        create_backbone(hub_name)
+    assert "cannot be fetched" in str(caught.value)
+    assert "'embedded'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_the_needed_strides_is_refused(tmp_path: Path) -> None:
+    folder = network_folder(tmp_path / "n", "test_vit_relpos")
+    with pytest.raises(ConfigurationError, match="expected"):
+        create_backbone(f"local-dir:{folder}")
