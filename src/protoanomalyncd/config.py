@@ -74,19 +74,16 @@ class MapConfig:
             images, ``folder`` reads the maps of any detector.
         image_size: side to which the built-in detector resizes images [px].
         memory_size: number of normal patches that the memory keeps, drawn at random.
-        batch_size: images scored at once; does not change the result.
     """
 
     source: str = "patch_memory"
     image_size: int = 256
     memory_size: int = 12_000
-    batch_size: int = 8
 
     def __post_init__(self) -> None:
         _check_types(self, "detector.")
         _require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
         _require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
-        _require(self.batch_size >= 1, "detector.batch_size", "at least 1", self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,9 @@ class MEBinConfig:
             [pixels of the map as it came].
         normal_quantile: share of the held-out normal images whose maximum lies below the range;
             ``default`` mode only.
+        normals_in_set: whether the unlabelled set holds normal images; asked only where no held-out
+            normal image is known (maps from a folder). False: the range starts at the typical
+            background instead of the lowest image maximum.
     """
 
     mode: Literal["default", "reference"] = "default"
@@ -120,6 +120,7 @@ class MEBinConfig:
     erosion: int | None = None
     min_area: float = 1.0
     normal_quantile: float = 0.9
+    normals_in_set: bool = True
 
     def __post_init__(self) -> None:
         _check_types(self, "mebin.")

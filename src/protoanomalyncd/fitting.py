@@ -17,7 +17,7 @@ from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_a
 from protoanomalyncd.errors import InputError
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.regions.map_range import fit_range
+from protoanomalyncd.regions.map_range import background_level, fit_range
 from protoanomalyncd.stages import (
     CroppedImage,
     Progress,
@@ -178,12 +178,14 @@ def _range_of(
     config: Config,
     skipped: Sequence[Skipped],
 ) -> MapRange:
-    maxima = np.asarray(
-        [store.get(s.name).max() for _, s in ordered if s.name in store], np.float32
-    )
-    if not len(maxima):
+    maps = [store.get(sample.name) for _, sample in ordered if sample.name in store]
+    if not maps:
         reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise InputError(
             f"expected at least one usable image with an anomaly map, got none{reasons}"
         )
-    return fit_range(maxima, normal_maxima, config.mebin)
+    maxima = np.asarray([amap.max() for amap in maps], np.float32)
+    background = None
+    if normal_maxima is None and not config.mebin.normals_in_set:
+        background = float(np.median([background_level(amap) for amap in maps]))
+    return fit_range(maxima, normal_maxima, config.mebin, background=background)

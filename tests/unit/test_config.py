@@ -21,7 +21,6 @@ BAD: dict[str, list[Any]] = {
     "detector.source": [5, None],
     "device": [0, None],
     "detector.memory_size": [0, -5],
-    "detector.batch_size": [0],
     "mebin.mode": ["fast", "", None],
     "mebin.resolution": [31, 4097],
     "mebin.step": [0, 65],
@@ -30,6 +29,7 @@ BAD: dict[str, list[Any]] = {
     "mebin.erosion": [-1],
     "mebin.min_area": [-1, math.nan],
     "mebin.normal_quantile": [0.0, 1.1, math.nan],
+    "mebin.normals_in_set": ["yes", 1, None],
     "crops.mode": ["other"],
     "crops.margin": [0.0, -0.5, math.nan],
     "crops.min_half_side": [0.0, 0.6, math.nan],
@@ -191,7 +191,6 @@ def test_the_hash_tells_every_setting_apart() -> None:
     changed = {
         "seed": 1,
         "device": "cuda",
-        "detector.batch_size": 4,
         "embedding.guidance.beta": 5.0,
         "training.momentum": 0.8,
     }

@@ -26,9 +26,16 @@ def flat_positions(embeddings: Tensor, seed: int) -> list[tuple[float, float]]:
         flat[:, : min(2, len(axes))] = centred @ axes[:2].T
     else:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
 
-        perplexity = min(30.0, (n_points - 1) / 3)
-        flat = TSNE(
-            2, perplexity=perplexity, metric="cosine", init="random", random_state=seed
-        ).fit_transform(points)
+        tsne = TSNE(
+            2,
+            perplexity=min(30.0, (n_points - 1) / 3),
+            metric="cosine",
+            init="random",
+            random_state=seed,
+        )
+        # Its steps are so short that several threads spend their time waiting for each other.
+        with threadpool_limits(1):
+            flat = tsne.fit_transform(points)
     return [(float(x), float(y)) for x, y in flat]

@@ -32,7 +32,12 @@ class CroppedRegion:
 
 
 def crop_unlabelled(
-    name: str, image: ImageArray, amap: FloatArray, map_range: MapRange, mebin: MEBinConfig, crops: CropConfig
+    name: str,
+    image: ImageArray,
+    amap: FloatArray,
+    map_range: MapRange,
+    mebin: MEBinConfig,
+    crops: CropConfig,
 ) -> list[CroppedRegion]:
     """All regions of an image; the whole image where nothing stands out.
 
@@ -48,11 +53,13 @@ def crop_unlabelled(
         At least one region, the most anomalous first.
     """
     normalised = map_range.normalise(amap)
-    mask = binarise(amap, map_range, mebin).mask
-    return _cut_all(name, image, mask, normalised, crops)
+    found = binarise(amap, map_range, mebin)
+    return _cut_all(name, image, found.mask, normalised, crops, found.n_components)
 
 
-def crop_labelled(name: str, image: ImageArray, mask: MaskArray, crops: CropConfig) -> CroppedRegion:
+def crop_labelled(
+    name: str, image: ImageArray, mask: MaskArray, crops: CropConfig
+) -> CroppedRegion:
     """The largest region of an image whose mask is known; the mask stands for the map.
 
     Args:
@@ -66,10 +73,18 @@ def crop_labelled(name: str, image: ImageArray, mask: MaskArray, crops: CropConf
 
 
 def _cut_all(
-    name: str, image: ImageArray, mask: MaskArray, normalised: FloatArray, crops: CropConfig
+    name: str,
+    image: ImageArray,
+    mask: MaskArray,
+    normalised: FloatArray,
+    crops: CropConfig,
+    n_components: int | None = None,
 ) -> list[CroppedRegion]:
-    regions = propose_regions(name, mask, normalised, (image.shape[0], image.shape[1]), crops)
+    size = (image.shape[0], image.shape[1])
+    regions = propose_regions(name, mask, normalised, size, crops, n_components=n_components)
     return [
-        CroppedRegion(region, cut(image, mask, normalised, region, crops), describe(image, mask, region))
+        CroppedRegion(
+            region, cut(image, mask, normalised, region, crops), describe(image, mask, region)
+        )
         for region in regions
     ]

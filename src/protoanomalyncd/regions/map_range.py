@@ -70,7 +70,8 @@ def fit_range(
     if not high > low:
         raise AnomalyMapError(
             f"expected maps that reach above {what} ({low:.6g}), but the highest score of the set "
-            f"is {high:.6g}: no image stands out"
+            f"is {high:.6g}: no image stands out; if the set holds no normal image, set "
+            "mebin.normals_in_set to false"
         )
     return MapRange(low, high)
 

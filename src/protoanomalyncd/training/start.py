@@ -39,6 +39,7 @@ def starting_prototypes(
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     unlabelled = labels < 0
     n_unlabelled = int(unlabelled.sum())
@@ -49,7 +50,7 @@ def starting_prototypes(
         )
     base = [embeddings[labels == k].mean(dim=0) for k in range(n_base)]
     points = embeddings[unlabelled].double().numpy()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = KMeans(n_novel, n_init=10, random_state=seed).fit(points)
     of_cluster = scores[unlabelled].numpy()
