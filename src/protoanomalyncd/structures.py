@@ -91,7 +91,8 @@ class MapRange:
     def normalise(self, scores: FloatArray) -> FloatArray:
         """Map units -> [0, 1], clipped; any shape."""
         scaled = (np.asarray(scores, np.float32) - self.low) / (self.high - self.low)
-        return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+        clipped: FloatArray = np.clip(scaled, 0.0, 1.0).astype(np.float32)
+        return clipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def discover(
     identity = fingerprint(
         {
             "config": config.to_dict(),
-            "inputs": {k: _text(v and Path(v).resolve()) for k, v in inputs.items()},
+            "inputs": {k: None if v is None else str(Path(v).resolve()) for k, v in inputs.items()},
             "files": [
                 _stamp(s)
                 for s in (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
@@ -163,7 +163,8 @@ def _tell(discovery: Discovery, out: Path) -> None:
     metrics = metrics_of(discovery)
     if metrics is not None:
         console.print(
-            f"compared with the folder names: NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, F1 {metrics.f1:.3f}"
+            f"compared with the folder names: NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, "
+            f"F1 {metrics.f1:.3f}"
         )
     console.print(f"report: [bold]{escape(str(out / names.REPORT))}[/]", soft_wrap=True)
 

@@ -36,7 +36,7 @@ def evaluate(run: Path, json: Path | None = None) -> ClusterMetrics:
     if not rows:
         raise DatasetError(f"{path}: expected true classes to compare with, but no image has one")
     metrics = compare([str(row.true_class) for row in rows], [row.class_id for row in rows])
-    _show(metrics, dict((row.class_id, row.class_name) for row in rows))
+    _show(metrics, {row.class_id: row.class_name for row in rows})
     if json is not None:
         write_json(json, metrics.to_dict())
     return metrics
@@ -44,7 +44,8 @@ def evaluate(run: Path, json: Path | None = None) -> ClusterMetrics:
 
 def _show(metrics: ClusterMetrics, class_names: dict[int, str]) -> None:
     console.print(
-        f"{metrics.n_samples} images, {metrics.n_classes_true} true classes, {metrics.n_classes_found} found: "
+        f"{metrics.n_samples} images, {metrics.n_classes_true} true classes, "
+        f"{metrics.n_classes_found} found: "
         f"NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, F1 {metrics.f1:.3f}"
     )
     table = Table(title="true classes (rows) in found classes (columns); * = matched")

@@ -103,8 +103,12 @@ def build_parser() -> ArgumentParser:
 
 def _discover_parser() -> ArgumentParser:
     parser = ArgumentParser(
-        description="Discover the defect classes of a folder of images. A run that was interrupted goes on when the "
-        "same command is given again. --print_config shows every setting; --config reads them from a file."
+        description="Discover the defect classes of a folder of images.\n"
+        "A run that was interrupted goes on when the same command is given again.\n"
+        "--print_config shows every setting; --config reads them from a file.\n\n"
+        "examples:\n"
+        "  protoanomalyncd discover DATA/mtd --labelled DATA/neu --n-novel 6 --out RUN\n"
+        "  protoanomalyncd discover IMAGES --maps MAPS --n-novel 5 --out RUN"
     )
     parser.add_argument(
         "--config", action="config", help="YAML file with settings, such as RUN/config.yaml"
@@ -112,7 +116,7 @@ def _discover_parser() -> ArgumentParser:
     parser.add_argument(
         "images",
         type=Path,
-        help="MVTec AD layout (train/good, test/..., ground_truth/...), or any folder of images (then --maps is needed)",
+        help="MVTec AD layout (train/good, test/...), or any folder of images (needs --maps)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the results; must be new"
@@ -135,7 +139,7 @@ def _discover_parser() -> ArgumentParser:
         dest="n_novel_classes",
         type=int,
         default=Config().n_novel_classes,
-        help="number of classes to find, the normal class included (5 kinds of defect + normal = 6)",
+        help="number of classes to find, the normal class included (5 kinds of defect: 6)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -184,7 +188,7 @@ def _prepare_parser() -> ArgumentParser:
     from protoanomalyncd.datasets import PREPARERS
 
     parser = ArgumentParser(
-        description="Bring a public data set, as it is downloaded, into the layout that discover reads."
+        description="Bring a public data set, as downloaded, into the layout that discover reads."
     )
     parser.add_argument("name", choices=sorted(PREPARERS), help="which data set")
     parser.add_argument("source", type=Path, help="its folder, as downloaded")

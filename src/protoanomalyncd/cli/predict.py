@@ -67,7 +67,8 @@ def predict(
                     else "no image"
                 )
                 raise DatasetError(
-                    f"expected at least one usable image in {images}, got none; first reason: {reason}"
+                    f"expected at least one usable image in {images}, got none; "
+                    f"first reason: {reason}"
                 )
             write_tables(results, found, f"Defect classes in {dataset.root.name}")
         if out.exists():

@@ -36,7 +36,8 @@ def ensure_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise OutputError(
-            f"output folder {folder}: expected a folder that can be written to, got '{error.strerror}'; "
+            f"output folder {folder}: expected a folder that can be written to, "
+            f"got '{error.strerror}'; "
             "choose another --out"
         ) from error
     return folder

@@ -93,7 +93,8 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
     values = read_json(folder / MODEL_CONFIG)
     if values.get("format") != FORMAT_VERSION:
         raise ModelFormatError(
-            f"model folder {folder}: expected format {FORMAT_VERSION}, got {values.get('format')!r}; "
+            f"model folder {folder}: expected format {FORMAT_VERSION}, "
+            f"got {values.get('format')!r}; "
             "use the version of the package that wrote it"
         )
     try:

@@ -22,7 +22,9 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
     """
     evidence = discovery.evidence
     if evidence is None:
-        raise NotFittedError("report: expected a discovery made by fit or predict, got one without its images and maps")
+        raise NotFittedError(
+            "report: expected a discovery made by fit or predict, got one without its images"
+        )
     metrics = metrics_of(discovery)
     data = ReportData(
         discovery=discovery,

@@ -17,7 +17,7 @@ _STATE = "checkpoint.json"
 def save_checkpoint(
     folder: Path, epoch: int, modules: dict[str, nn.Module], optimiser: torch.optim.SGD
 ) -> None:
-    """Write the state after `epoch` epochs; the JSON file comes last and names the tensors' file."""
+    """Write the state after `epoch` epochs; the JSON comes last and names the tensors' file."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{name}/{key}": value

@@ -63,8 +63,10 @@ class CropSet:
     @classmethod
     def concatenate(cls, first: CropSet, second: CropSet) -> CropSet:
         """Both sets, one after the other."""
-        arrays = [np.concatenate([getattr(first, a), getattr(second, a)]) for a in _ARRAYS]
-        return cls(*arrays, keys=first.keys + second.keys)
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS
+        }
+        return cls(**arrays, keys=first.keys + second.keys)
 
     def save(self, folder: Path) -> None:
         """Write the arrays into a folder; the list of keys comes last and marks it complete."""

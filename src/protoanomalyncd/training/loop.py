@@ -123,7 +123,7 @@ class Trainer:
                 self._embed(unlabelled, labelled, generator), self.head, share, self.prototypes
             )
             self.optimiser.zero_grad(set_to_none=True)
-            terms["total"].backward()  # type: ignore[no-untyped-call]
+            terms["total"].backward()
             self.optimiser.step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)

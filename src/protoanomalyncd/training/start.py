@@ -45,7 +45,8 @@ def starting_prototypes(
     n_unlabelled = int(unlabelled.sum())
     if n_unlabelled < n_novel:
         raise DatasetError(
-            f"expected at least as many anomalous regions as novel classes ({n_novel}), got {n_unlabelled}; "
+            f"expected at least as many anomalous regions as novel classes ({n_novel}), "
+            f"got {n_unlabelled}; "
             "add images or lower --n-novel"
         )
     base = [embeddings[labels == k].mean(dim=0) for k in range(n_base)]

@@ -130,7 +130,8 @@ def _open(folder: Path, n_crops: int, n_views: int, probe: Tokens) -> TokenCache
     free = shutil.disk_usage(folder).free
     if missing > 0.95 * free:
         raise OutputError(
-            f"token cache: expected {missing / 1e9:.1f} GB free in {folder}, got {free / 1e9:.1f} GB; "
+            f"token cache: expected {missing / 1e9:.1f} GB free in {folder}, "
+            f"got {free / 1e9:.1f} GB; "
             "free some space, lower training.views, or choose another --out"
         )
     opened = {

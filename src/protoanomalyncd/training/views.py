@@ -88,4 +88,5 @@ def _recolour(image: ImageArray, rng: np.random.Generator) -> ImageArray:
         x = x + float(rng.uniform(0.3, 1.0)) * (x - cv2.GaussianBlur(x, (0, 0), 1.0))
     elif choice < 0.5:
         x = np.floor(x / 16) * 16 + 8
-    return np.clip(x, 0, 255).astype(np.uint8)
+    recoloured: ImageArray = np.clip(x, 0, 255).astype(np.uint8)
+    return recoloured

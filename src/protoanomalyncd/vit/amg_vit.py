@@ -59,7 +59,8 @@ class GuidedEncoder(nn.Module):
         super().__init__()
         if config.input_size % backbone.patch_size:
             raise ConfigurationError(
-                f"embedding.input_size: expected a multiple of the backbone's stride {backbone.patch_size}, "
+                f"embedding.input_size: expected a multiple of the backbone's stride "
+                f"{backbone.patch_size}, "
                 f"got {config.input_size}"
             )
         self.backbone = backbone

@@ -87,13 +87,14 @@ def create_backbone(name: str) -> Backbone:
     """
     import timm
 
-    import protoanomalyncd.vit.embedded as embedded
+    from protoanomalyncd.vit import embedded
 
     if name == "embedded":
         weights = embedded.WEIGHTS_DIR / "model.safetensors"
         if not weights.is_file():
             raise MissingDependencyError(
-                f"the embedded backbone's weights are missing: expected {weights}; reinstall the package"
+                f"the embedded backbone's weights are missing: expected {weights}; "
+                "reinstall the package"
             )
         return _wrap(f"local-dir:{embedded.WEIGHTS_DIR}", EMBEDDED_ARCHITECTURE, {}, name)
     if name.startswith("local-dir:"):
@@ -102,11 +103,12 @@ def create_backbone(name: str) -> Backbone:
     bare = name.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if bare != name:
         return _wrap(name, *_hub_config(bare, name), name)
-    if not timm.is_model(name.split(".")[0]):
+    if not timm.is_model(name.partition(".")[0]):
         raise ConfigurationError(
-            f"unknown backbone {name!r}: expected 'embedded', 'local-dir:FOLDER' or the name of a timm model"
+            f"unknown backbone {name!r}: expected 'embedded', 'local-dir:FOLDER' or the name of a "
+            "timm model"
         )
-    return _wrap(name, name.split(".")[0], {}, name)
+    return _wrap(name, name.partition(".")[0], {}, name)
 
 
 def restore_backbone(record: dict[str, Any]) -> Backbone:
@@ -120,14 +122,17 @@ def _folder_config(folder: Path) -> tuple[str, dict[str, Any]]:
     for file in (config, weights):
         if not file.is_file():
             raise ConfigurationError(
-                f"backbone folder {folder}: expected config.json and model.safetensors (a timm model folder), "
+                f"backbone folder {folder}: expected config.json and model.safetensors "
+                "(a timm model folder), "
                 f"but {file.name} is missing"
             )
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
         return str(values["architecture"]), dict(values.get("model_args") or {})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{config}: expected JSON with an 'architecture', got {error!r}") from error
+        raise ConfigurationError(
+            f"{config}: expected JSON with an 'architecture', got {error!r}"
+        ) from error
 
 
 def _hub_config(identifier: str, name: str) -> tuple[str, dict[str, Any]]:
@@ -142,9 +147,15 @@ def _hub_config(identifier: str, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _wrap(source: str, architecture: str, arguments: dict[str, Any], name: str) -> Backbone:
-    """Build with weights; a vision transformer becomes a `ViTBackbone`, the rest a `CNNBackbone`."""
+    """Build with weights: a vision transformer is a `ViTBackbone`, the rest a `CNNBackbone`."""
     kind = "vit" if "vision_transformer" in _family(architecture) else "cnn"
-    record = {"kind": kind, "source": source, "architecture": architecture, "arguments": arguments, "name": name}
+    record = {
+        "kind": kind,
+        "source": source,
+        "architecture": architecture,
+        "arguments": arguments,
+        "name": name,
+    }
     try:
         return _KINDS[kind](record, True)
     except ProtoAnomalyNCDError:
@@ -152,7 +163,8 @@ def _wrap(source: str, architecture: str, arguments: dict[str, Any], name: str) 
     except Exception as error:  # timm, torch, safetensors and the hub's client raise many kinds
         if source.startswith("local-dir:"):
             raise ConfigurationError(
-                f"backbone {name!r}: expected weights that fit the architecture {architecture!r}, got: "
+                f"backbone {name!r}: expected weights that fit the architecture "
+                f"{architecture!r}, got: "
                 f"{_first_line(error)}"
             ) from error
         raise _not_fetched(name, error) from error
@@ -160,7 +172,8 @@ def _wrap(source: str, architecture: str, arguments: dict[str, Any], name: str) 
 
 def _not_fetched(name: str, error: Exception) -> MissingDependencyError:
     return MissingDependencyError(
-        f"backbone {name!r} cannot be fetched ({_first_line(error)}); without internet use 'embedded', or copy the "
+        f"backbone {name!r} cannot be fetched ({_first_line(error)}); "
+        "without internet use 'embedded', or copy the "
         "model's config.json and model.safetensors into a folder and use 'local-dir:FOLDER'"
     )
 
@@ -174,7 +187,8 @@ def _family(architecture: str) -> str:
         return str(timm.model_entrypoint(architecture).__module__)
     except (RuntimeError, KeyError) as error:
         raise ConfigurationError(
-            f"backbone: expected an architecture that timm knows, got {architecture!r}; update timm, or take another model"
+            f"backbone: expected an architecture that timm knows, got {architecture!r}; "
+            "update timm, or take another model"
         ) from error
 
 

@@ -70,7 +70,8 @@ def _patch_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | 
     logits = (q * attn.scale) @ k.transpose(-2, -1)
     if mask is not None:
         logits = logits.float() + mask.float()
-    return (logits.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    out: Tensor = logits.softmax(dim=-1).to(v.dtype) @ v
+    return out.transpose(1, 2).flatten(2)
 
 
 def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:

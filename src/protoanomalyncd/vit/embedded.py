@@ -170,6 +170,12 @@ class EmbeddedViT(VisionTransformer):
         """Feature map at stride 16 (B, C, h, w) -> patch tokens with positions (B, P, C)."""
         return self._pos_embed(stride16.permute(0, 2, 3, 1))[:, self.num_prefix_tokens :]
 
+    def _class_tokens(self, tokens: Tensor, n_guidances: int) -> Tensor:
+        """The learned class token for every image and guidance: (B, G, C)."""
+        if self.cls_token is None:
+            raise ValueError("expected a network with a class token, got class_token=False")
+        return self.cls_token.expand(tokens.shape[0], n_guidances, -1).to(tokens.dtype)
+
     def forward_pyramid(
         self, x: Tensor, bias: Tensor | None = None
     ) -> dict[str, Tensor | list[Tensor]]:
@@ -188,7 +194,7 @@ class EmbeddedViT(VisionTransformer):
         s4, s8, stride16 = self.patch_embed.stages(x)
         tokens = self.tokens_before_blocks(stride16)
         n_guidances = 1 if bias is None else bias.shape[1]
-        cls = self.cls_token.expand(tokens.shape[0], n_guidances, -1).to(tokens.dtype)
+        cls = self._class_tokens(tokens, n_guidances)
         after: list[Tensor] = []
         for block in self.blocks:
             cls, tokens = guided_block(block, cls, tokens, bias)
@@ -222,7 +228,7 @@ class EmbeddedViT(VisionTransformer):
             guidance_bias: (B, G, P), or None.
         """
         n_guidances = 1 if guidance_bias is None else guidance_bias.shape[1]
-        cls = self.cls_token.expand(block_inputs[0].shape[0], n_guidances, -1)
+        cls = self._class_tokens(block_inputs[0], n_guidances)
         for block, tokens in zip(self.blocks, block_inputs, strict=True):
             cls = class_row(block, cls, tokens, guidance_bias)
         out: Tensor = self.norm(cls)

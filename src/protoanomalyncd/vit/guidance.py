@@ -41,7 +41,7 @@ def pool_to_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
 def region_guidance_factor(
     anomaly: Tensor, on_object: Tensor | None, config: GuidanceConfig
 ) -> Tensor:
-    """g of every patch (ours).
+    """Factor g of every patch (ours).
 
     Args:
         anomaly: a, pooled anomaly values in [0, 1], (B, P).

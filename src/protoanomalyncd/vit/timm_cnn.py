@@ -87,12 +87,15 @@ class CNNBackbone:
 
         source = record["source"] if pretrained else record["architecture"]
         arguments = {k: v for k, v in record.get("arguments", {}).items() if k != "num_classes"}
-        probe = timm.create_model(record["architecture"], pretrained=False, features_only=True, **arguments)
+        probe = timm.create_model(
+            record["architecture"], pretrained=False, features_only=True, **arguments
+        )
         info: Any = probe.feature_info
         strides = info.reduction()
         if not set(_STRIDES) <= set(strides):
             raise ConfigurationError(
-                f"backbone {record['name']!r}: expected feature maps at strides 8 and 16, got strides {strides}"
+                f"backbone {record['name']!r}: expected feature maps at strides 8 and 16, "
+                f"got strides {strides}"
             )
         indices = [strides.index(stride) for stride in _STRIDES]
         model: Any = timm.create_model(
@@ -124,7 +127,7 @@ class CNNBackbone:
 
     @torch.no_grad()
     def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
-        """Feature map at stride 16 as tokens, each L2-normalised; the mean stands for the class token.
+        """Feature map at stride 16 as unit tokens; their mean stands for the class token.
 
         Args:
             x: normalised images (B, 3, H, W).

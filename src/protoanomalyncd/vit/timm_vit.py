@@ -64,13 +64,14 @@ class ViTBackbone:
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> None:
-        self._model: Any = model.eval().requires_grad_(False)
+        frozen: Any = model.eval().requires_grad_(False)
+        self._model = frozen
         self._record = record
         self._mean = torch.tensor(mean).view(3, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1)
         self.name = str(record["name"])
-        self.embed_dim = int(self._model.embed_dim)
-        self.patch_size = int(self._model.patch_embed.patch_size[0])
+        self.embed_dim = int(frozen.embed_dim)
+        self.patch_size = int(frozen.patch_embed.patch_size[0])
         self._class_key_hidden = record["architecture"] == "protoanomalyncd_embedded"
 
     @classmethod
@@ -93,14 +94,18 @@ class ViTBackbone:
         )
         if not isinstance(model, VisionTransformer) or model.cls_token is None:
             raise ConfigurationError(
-                f"backbone {record['name']!r}: expected a timm VisionTransformer with a class token, got {type(model).__name__}"
+                f"backbone {record['name']!r}: expected a timm VisionTransformer with a class "
+                f"token, got {type(model).__name__}"
             )
-        mean = tuple(record.get("mean", model.pretrained_cfg["mean"]))
-        std = tuple(record.get("std", model.pretrained_cfg["std"]))
+        cfg: Any = model.pretrained_cfg
+        mean, std = tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))
         # timm sizes the positions by the weights' own configuration, which restoring goes without.
         size = getattr(model.patch_embed, "img_size", None)
         if size is not None:
-            record = {**record, "arguments": {**record.get("arguments", {}), "img_size": list(size)}}
+            record = {
+                **record,
+                "arguments": {**record.get("arguments", {}), "img_size": list(size)},
+            }
         return cls(model, {**record, "mean": list(mean), "std": list(std)}, mean, std)
 
     def record(self) -> dict[str, Any]:

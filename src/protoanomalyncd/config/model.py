@@ -1,0 +1,197 @@
+"""Settings from the crop to the class: guidance, embedding, prototypes, training, rejection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from protoanomalyncd.config.checks import check_types, require
+
+__all__ = [
+    "EmbeddingConfig",
+    "GuidanceConfig",
+    "OutlierConfig",
+    "PrototypeConfig",
+    "TrainingConfig",
+]
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """How the anomaly map guides the class token (Region Guidance Factor).
+
+    Args:
+        mode: ``soft`` (M = beta g), ``hard`` (AnomalyNCD: -1e9 where the pooled mask < 0.5) or
+            ``none``.
+        beta: strength; the attention logit of a fully anomalous patch.
+        object_factor: g of a normal patch on the object (rho_o).
+        background_factor: g of a background patch (rho_b), below `object_factor`.
+        share_of_blocks: last share of the blocks in which the class token is guided, in (0, 1].
+        hide_class_key: patch queries do not see the class token, so that one set of patch tokens
+            serves every guidance; None = as the backbone was trained.
+    """
+
+    mode: Literal["soft", "hard", "none"] = "soft"
+    beta: float = 4.0
+    object_factor: float = 0.0
+    background_factor: float = -1.0
+    share_of_blocks: float = 1.0
+    hide_class_key: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self, "guidance.")
+        require(
+            self.mode in ("soft", "hard", "none"), "guidance.mode", "soft, hard or none", self.mode
+        )
+        require(self.beta > 0, "guidance.beta", "above 0", self.beta)
+        require(
+            self.background_factor <= self.object_factor < 1,
+            "guidance.object_factor",
+            "below 1 and at least guidance.background_factor",
+            self.object_factor,
+        )
+        require(
+            0 < self.share_of_blocks <= 1,
+            "guidance.share_of_blocks",
+            "in (0, 1]",
+            self.share_of_blocks,
+        )
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """Crop -> embedding.
+
+    Args:
+        backbone: ``embedded``, ``local-dir:FOLDER`` or the name of a timm model on the hub (which
+            downloads it).
+        input_size: side of the window that the network sees [px].
+        guidance: how the anomaly map guides the class token.
+    """
+
+    backbone: str = "embedded"
+    input_size: int = 224
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+
+    def __post_init__(self) -> None:
+        check_types(self, "embedding.")
+        require(bool(self.backbone), "embedding.backbone", "a name", self.backbone)
+        require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
+
+
+@dataclass(frozen=True)
+class PrototypeConfig:
+    """The objective of prototype learning (METHOD: DAPL, entropy, separation, contrastive).
+
+    Args:
+        temperature: tau of the posterior softmax(cos / tau); kappa = 1 / tau.
+        target_temperature: tau of the soft pseudo-labels.
+        supervised_weight: lambda, the share of the labelled terms.
+        entropy_weight: w_e of the mean-entropy regulariser.
+        separation_weight: w_s of the prototype-separation regulariser.
+        contrastive_temperature: tau of InfoNCE.
+        supcon_temperature: tau of the supervised contrastive loss.
+        projection_dim: width of the contrastive projection.
+    """
+
+    temperature: float = 0.1
+    target_temperature: float = 0.05
+    supervised_weight: float = 0.35
+    entropy_weight: float = 2.0
+    separation_weight: float = 0.1
+    contrastive_temperature: float = 1.0
+    supcon_temperature: float = 0.07
+    projection_dim: int = 256
+
+    def __post_init__(self) -> None:
+        check_types(self, "prototypes.")
+        for name in (
+            "temperature",
+            "target_temperature",
+            "contrastive_temperature",
+            "supcon_temperature",
+        ):
+            require(getattr(self, name) > 0, f"prototypes.{name}", "above 0", getattr(self, name))
+        require(
+            0 <= self.supervised_weight <= 1,
+            "prototypes.supervised_weight",
+            "in [0, 1]",
+            self.supervised_weight,
+        )
+        for name in ("entropy_weight", "separation_weight"):
+            require(
+                getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name)
+            )
+        require(
+            self.projection_dim >= 1, "prototypes.projection_dim", "at least 1", self.projection_dim
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The training loop.
+
+    Args:
+        epochs: passes over the unlabelled crops.
+        views: augmented views of each crop whose frozen tokens are computed once; every step draws
+            two of them.
+        batch_size: crops in a step.
+        learning_rate: start of the cosine schedule, which ends at a thousandth of it.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        labelled_per_class: labelled crops used of each known class, drawn at random.
+        checkpoint_every: epochs between two checkpoints.
+    """
+
+    epochs: int = 30
+    views: int = 4
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    labelled_per_class: int = 100
+    checkpoint_every: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self, "training.")
+        require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
+        require(self.views >= 2, "training.views", "at least 2", self.views)
+        require(self.batch_size >= 2, "training.batch_size", "at least 2", self.batch_size)
+        require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
+        require(0 <= self.momentum < 1, "training.momentum", "in [0, 1)", self.momentum)
+        require(self.weight_decay >= 0, "training.weight_decay", "at least 0", self.weight_decay)
+        require(
+            self.labelled_per_class >= 2,
+            "training.labelled_per_class",
+            "at least 2",
+            self.labelled_per_class,
+        )
+        require(
+            self.checkpoint_every >= 1,
+            "training.checkpoint_every",
+            "at least 1",
+            self.checkpoint_every,
+        )
+
+
+@dataclass(frozen=True)
+class OutlierConfig:
+    """When a region is too strange to name.
+
+    Args:
+        score: registered name of an `OutlierScore`.
+        false_rejection_rate: share of the fitted regions that may be rejected, in [0, 1);
+            0 = reject nothing.
+    """
+
+    score: str = "cosine"
+    false_rejection_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_types(self, "outliers.")
+        require(
+            0 <= self.false_rejection_rate < 1,
+            "outliers.false_rejection_rate",
+            "in [0, 1)",
+            self.false_rejection_rate,
+        )
