@@ -12,13 +12,13 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .backbone_measures import (
     SEEDS,
@@ -35,11 +35,30 @@ from .backbone_measures import (
     read_image,
     read_mask,
     region_descriptors,
-    to_tensor,
     ward,
 )
 from .backbone_networks import Network, load_networks
 
+NOTES = """# The embedded backbone beside its teachers
+
+Written by `make bench-backbone`; do not edit.
+
+{table}
+
+- Machine: {processor}, {cores} cores, {threads} threads, torch {torch}; {minutes} minutes,
+  load average {load} at the end (well above {threads}: shared with other work){kept}.
+- Patch memory: images as 256x256 squares; ResNets layer2 + layer3, ViT blocks 4, 7, 10
+  (counted from 0), embedded: its patch descriptors; 3x3 average, finest grid, 12,000 random
+  patches of the 761 training normals (seeds {seeds}), Euclidean nearest neighbour, image
+  score = maximum of the map.
+- Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
+  K = 6 given; deterministic.
+- Class token: 224x224, true mask. CNN: mask-weighted mean of the last stage. ViT-Ti/16: class
+  row guided in the last 9 of 12 blocks; embedded: in all. hard = AnomalyNCD's limit, the
+  fullest patches always open; soft = beta 4, rho -1. NEU-Seg: 2,935 training and 608 test
+  images of one type, cosine, majority of 20.
+- Test images of MTD and NEU-Seg were not seen in training; no MTD figure chose anything.
+"""
 WEIGHTS = Path("src/protoanomalyncd/vit/weights")
 Row = dict[str, Any]
 
@@ -53,7 +72,9 @@ def neu_regions(data: Path, split: str, size: int) -> tuple[list[Any], list[Any]
             raise FileNotFoundError(f"expected a mask at {path}")
         found = np.unique(mask[mask > 0])
         if len(found) == 1:
-            images.append(read_image(data / "neu_seg" / "images" / split / f"{path.stem}.jpg", size))
+            images.append(
+                read_image(data / "neu_seg" / "images" / split / f"{path.stem}.jpg", size)
+            )
             masks.append(read_mask(path, size))
             types.append(int(found[0]))
     return images, masks, np.array(types, dtype=np.int64)
@@ -111,7 +132,11 @@ def file_sizes(weights: Path, embedded: Path, networks: dict[str, Network]) -> d
     out = {}
     for name, network in networks.items():
         floats = sum(p.numel() for p in network.module.state_dict().values())
-        disk = sum(f.stat().st_size for f in folders[name].iterdir() if f.suffix in {".npy", ".safetensors"})
+        disk = sum(
+            f.stat().st_size
+            for f in folders[name].iterdir()
+            if f.suffix in {".npy", ".safetensors"}
+        )
         out[name] = {"float32": floats * 4 / 1e6, "disk": disk / 1e6}
     return out
 
@@ -152,42 +177,62 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     return results
 
 
+def memory_cell(row: Row) -> str:
+    """Mean image AUROC and its range over the seeds."""
+    memory = row["memory"]
+    return f"{memory['auroc']:.3f} ({min(memory['seeds']):.3f}-{max(memory['seeds']):.3f})"
+
+
+def type_cell(kind: str, row: Row) -> str:
+    """Image AUROC of one defect type."""
+    return f"{row['memory'][kind]:.3f}"
+
+
+def pooling_cell(way: str, row: Row) -> str:
+    """NMI / ARI / F1."""
+    return " / ".join(f"{row['pooling'][way][k]:.3f}" for k in ("nmi", "ari", "f1"))
+
+
+def token_cell(key: str, row: Row) -> str:
+    """Accuracy by way of guidance."""
+    return ", ".join(f"{way} {v[key]:.3f}" for way, v in row["token"].items())
+
+
+def file_cell(row: Row) -> str:
+    """Megabytes in float32 and as stored."""
+    return f"{row['file']['float32']:.1f} ({row['file']['disk']:.1f})"
+
+
+def time_cell(batch: int, base: float, row: Row) -> str:
+    """Milliseconds an image, dtype, multiple of ``base``."""
+    value, dtype = best_time(row[f"batch{batch}"])
+    return f"{value:.1f} {dtype} ({value / base:.2f})"
+
+
 def table(results: dict[str, Row]) -> str:
     """The results as a Markdown table."""
-    names = list(results)
-    lines = ["| measure | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-
-    def row(title: str, cell: Callable[[Row], str]) -> None:
-        lines.append(f"| {title} | " + " | ".join(cell(results[n]) for n in names) + " |")
-
+    rows: list[tuple[str, Callable[[Row], str]]] = []
     if all("memory" in r for r in results.values()):
-        row(
-            f"patch memory, MTD image AUROC: mean (range over {len(SEEDS)} memories)",
-            lambda r: f"{r['memory']['auroc']:.3f} ({min(r['memory']['seeds']):.3f}-{max(r['memory']['seeds']):.3f})",
-        )
-        for kind in TYPES:
-            row(f"... {kind.lower()}", lambda r, k=kind.lower(): f"{r['memory'][k]:.3f}")  # type: ignore[misc]
+        rows.append(("patch memory, MTD image AUROC: mean (range over memories)", memory_cell))
+        rows += [(f"... {k}", partial(type_cell, k.lower())) for k in TYPES]
     if all("pooling" in r for r in results.values()):
-        for way, title in (("together", "layers together"), ("each", "each layer normalised")):
-            row(
-                f"map-weighted pooling + Ward, `mtd_fused`, {title}: NMI / ARI / F1",
-                lambda r, w=way: " / ".join(f"{r['pooling'][w][k]:.3f}" for k in ("nmi", "ari", "f1")),  # type: ignore[misc]
-            )
+        title = "map-weighted pooling + Ward, `mtd_fused`, {}: NMI / ARI / F1"
+        rows.append((title.format("layers together"), partial(pooling_cell, "together")))
+        rows.append((title.format("each layer normalised"), partial(pooling_cell, "each")))
     if all("token" in r for r in results.values()):
-        for key, title in (("neu", "NEU-Seg 20-NN accuracy"), ("mtd", "MTD defects, leave-one-out 5-NN (reported only)")):
-            row(
-                f"class token or masked mean, {title}",
-                lambda r, k=key: ", ".join(f"{w} {v[k]:.3f}" for w, v in r["token"].items()),  # type: ignore[misc]
-            )
-    row("file, MB: float32 (as stored)", lambda r: f"{r['file']['float32']:.1f} ({r['file']['disk']:.1f})")
+        title = "class token or masked mean, true masks, {}"
+        rows.append((title.format("NEU-Seg 20-NN accuracy"), partial(token_cell, "neu")))
+        rows.append(
+            (title.format("MTD leave-one-out 5-NN (reported only)"), partial(token_cell, "mtd"))
+        )
+    rows.append(("file, MB: float32 (as stored)", file_cell))
     for batch in (1, 8):
         base = best_time(results["ResNet-18"][f"batch{batch}"])[0]
-        row(
-            f"forward 256x256, batch {batch}, ms an image, best dtype (times ResNet-18)",
-            lambda r, b=batch, z=base: "{0:.1f} {1} ({2:.2f})".format(  # type: ignore[misc]
-                *best_time(r[f"batch{b}"]), best_time(r[f"batch{b}"])[0] / z
-            ),
-        )
+        title = f"forward 256x256, batch {batch}, ms an image (times ResNet-18)"
+        rows.append((title, partial(time_cell, batch, base)))
+    names = list(results)
+    lines = ["| measure | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {t} | " + " | ".join(cell(results[n]) for n in names) + " |" for t, cell in rows]
     return "\n".join(lines)
 
 
@@ -197,30 +242,25 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "unknown")
+    return next(
+        (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "unknown"
+    )
 
 
 def document(results: dict[str, Row], args: argparse.Namespace, seconds: float) -> str:
     """The whole page."""
     load = os.getloadavg()[0]
-    return f"""# The embedded backbone beside its teachers
-
-Written by `make bench-backbone`; do not edit.
-
-{table(results)}
-
-- Machine: {processor()}, {os.cpu_count()} cores, {args.threads} threads, torch {torch.__version__};
-  {seconds / 60:.0f} minutes, load average {load:.1f} at the end (above {args.threads}: shared with other work).
-- Patch memory: images as 256x256 squares; ResNets layer2 + layer3, ViT blocks {4}, {7}, {10}
-  (counted from 0), embedded: its patch descriptors; 3x3 average, finest grid, {12000:,} random patches of
-  the 761 training normals (seeds {', '.join(map(str, SEEDS))}), Euclidean nearest neighbour, score = maximum of the map.
-- Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
-  K = 6 given; deterministic.
-- Class token: 224x224, true mask. CNN: mask-weighted mean of the last stage. ViT-Ti/16: class row
-  guided in the last 9 of 12 blocks; embedded: in all. hard = AnomalyNCD's limit (never all closed),
-  soft = beta 4, rho -1. NEU-Seg: 2,935 training and 608 test images of one type, cosine, majority of 20.
-- MTD's test images and NEU-Seg's test images were not seen in training, and no figure on MTD was used to choose anything.
-"""
+    return NOTES.format(
+        table=table(results),
+        processor=processor(),
+        cores=os.cpu_count(),
+        threads=args.threads,
+        torch=torch.__version__,
+        minutes=f"{seconds / 60:.0f}",
+        load=f"{load:.1f}",
+        kept="; the teachers' rows were kept from an earlier run" if args.cache else "",
+        seeds=", ".join(map(str, SEEDS)),
+    )
 
 
 def main() -> None:

@@ -71,12 +71,17 @@ def patch_grid(maps: list[Tensor]) -> Tensor:
     """Maps -> (B, P, D) on the finest grid, coarser ones bilinear, each 3x3-averaged."""
     size = maps[0].shape[-2:]
     smooth = [F.avg_pool2d(m.float(), 3, 1, 1, count_include_pad=False) for m in maps]
-    full = [smooth[0], *(F.interpolate(m, size, mode="bilinear", align_corners=False) for m in smooth[1:])]
+    full = [
+        smooth[0],
+        *(F.interpolate(m, size, mode="bilinear", align_corners=False) for m in smooth[1:]),
+    ]
     return torch.cat(full, dim=1).flatten(2).transpose(1, 2)
 
 
 @torch.inference_mode()
-def patch_memory(network: Network, train: list[NDArray[np.uint8]], seeds: tuple[int, ...] = SEEDS) -> list[Tensor]:
+def patch_memory(
+    network: Network, train: list[NDArray[np.uint8]], seeds: tuple[int, ...] = SEEDS
+) -> list[Tensor]:
     """Random memories (MEMORY, D) of normal patches, one a seed."""
     each = -(-MEMORY // len(train))
     generators = [torch.Generator().manual_seed(s) for s in seeds]
@@ -156,7 +161,9 @@ def clustering_scores(truth: Labels, found: Labels) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def map_weighted(network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def map_weighted(
+    network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
     """Map-weighted means of the features: ``together`` and ``each`` layer normalised.
 
     Weights are the softmax of the 3x3-averaged map over half the deviation of all maps.
@@ -188,7 +195,9 @@ def ward(features: NDArray[np.float32], types: Labels, k: int = 6) -> dict[str, 
 
 
 @torch.inference_mode()
-def region_descriptors(network: Network, images: list[NDArray[np.uint8]], masks: list[NDArray[np.float32]]) -> Tensor:
+def region_descriptors(
+    network: Network, images: list[NDArray[np.uint8]], masks: list[NDArray[np.float32]]
+) -> Tensor:
     """L2-normalised region descriptors (N, D)."""
     parts = []
     for start in range(0, len(images), 16):
@@ -217,11 +226,17 @@ def _majority(similarity: Tensor, labels: Labels, truth: Labels, k: int) -> floa
 
 
 @torch.inference_mode()
-def forward_times(networks: dict[str, nn.Module], size: int, batch: int, repeats: int = 15) -> dict[str, dict[str, float]]:
+def forward_times(
+    networks: dict[str, nn.Module], size: int, batch: int, repeats: int = 15
+) -> dict[str, dict[str, float]]:
     """Median ms an image of a whole forward pass by network and dtype, runs interleaved."""
-    times: dict[str, dict[str, list[float]]] = {n: {"float32": [], "bfloat16": []} for n in networks}
+    times: dict[str, dict[str, list[float]]] = {
+        n: {"float32": [], "bfloat16": []} for n in networks
+    }
     for dtype in (torch.float32, torch.bfloat16):
-        x = torch.randn(batch, 3, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        x = torch.randn(batch, 3, size, size, dtype=dtype).contiguous(
+            memory_format=torch.channels_last
+        )
         for module in networks.values():
             module.to(dtype)
         for turn in range(repeats + 2):
@@ -229,7 +244,11 @@ def forward_times(networks: dict[str, nn.Module], size: int, batch: int, repeats
                 start = time.perf_counter()
                 module(x)
                 if turn >= 2:
-                    times[name][str(dtype).removeprefix("torch.")].append(time.perf_counter() - start)
+                    times[name][str(dtype).removeprefix("torch.")].append(
+                        time.perf_counter() - start
+                    )
         for module in networks.values():
             module.to(torch.float32)
-    return {n: {d: statistics.median(v) / batch * 1e3 for d, v in by.items()} for n, by in times.items()}
+    return {
+        n: {d: statistics.median(v) / batch * 1e3 for d, v in by.items()} for n, by in times.items()
+    }

@@ -89,7 +89,9 @@ class TinyViT:
     def maps(self, images: Tensor) -> list[Tensor]:
         """One map (B, 3 x 192, h, w)."""
         x = normalise(images, (0.5,) * 3, (0.5,) * 3)
-        maps = self.module.forward_intermediates(x, indices=list(VIT_BLOCKS), intermediates_only=True)  # type: ignore[operator]
+        maps = self.module.forward_intermediates(
+            x, indices=list(VIT_BLOCKS), intermediates_only=True
+        )  # type: ignore[operator]
         return [torch.cat(maps, dim=1)]
 
     def region(self, images: Tensor, mask: Tensor) -> Tensor:
@@ -128,7 +130,7 @@ class Embedded:
 
 def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:
     """The three teachers and the embedded backbone, in evaluation mode."""
-    import protoanomalyncd.vit.embedded  # noqa: F401, PLC0415  (registers the network)
+    import protoanomalyncd.vit.embedded  # noqa: F401  (registers the network)
 
     vit = timm.create_model(
         f"local-dir:{weights / 'vit_tiny_patch16_224'}", pretrained=True, dynamic_img_size=True

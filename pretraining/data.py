@@ -28,18 +28,29 @@ def _read(path: Path) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def load_mtd_normals(root: Path) -> list[Image]:
+    """MTD's 761 training normals as 256x256 squares, as the benchmarks see its images."""
+    names = (root / "mtd" / "mtd_train_filenames.txt").read_text().split()
+    out = []
+    for name in names:
+        image = _read(root / "mtd" / "MT_Free" / "Imgs" / Path(name).name)
+        out.append(
+            np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        )
+    return out
+
+
 def load_sources(root: Path, n_textures: int = 800, seed: int = 0) -> dict[str, list[Image]]:
     """All training images by source, whole in memory."""
     rng = np.random.default_rng(seed)
-    names = (root / "mtd" / "mtd_train_filenames.txt").read_text().split()
-    mtd = []
-    for name in names:
-        image = _read(root / "mtd" / "MT_Free" / "Imgs" / Path(name).name)
-        mtd.append(np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), dtype=np.uint8))
     return {
-        "natural": [_read(p) for p in sorted((root / "natural").iterdir()) if p.suffix.lower() in {".jpg", ".jpeg"}],
+        "natural": [
+            _read(p)
+            for p in sorted((root / "natural").iterdir())
+            if p.suffix.lower() in {".jpg", ".jpeg"}
+        ],
         "neu_seg": [_read(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())],
-        "mtd": mtd,
+        "mtd": load_mtd_normals(root),
         "textures": [texture(rng) for _ in range(n_textures)],
     }
 
@@ -107,7 +118,9 @@ class CropSampler:
         return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
 
 
-def neu_single_type(root: Path, split: str) -> tuple[list[Image], list[NDArray[np.uint8]], NDArray[np.int64]]:
+def neu_single_type(
+    root: Path, split: str
+) -> tuple[list[Image], list[NDArray[np.uint8]], NDArray[np.int64]]:
     """NEU-Seg images with one defect type only: images, masks (values 1..3), types.
 
     For evaluation; the training losses never see the labels.

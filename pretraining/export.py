@@ -37,7 +37,9 @@ def load_student(run: Path) -> Student:
     """The averaged weights of a run."""
     tensors = load_file(str(run / "state.safetensors"))
     student = Student()
-    student.load_state_dict({k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")})
+    student.load_state_dict(
+        {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+    )
     return student.eval()
 
 
@@ -93,7 +95,9 @@ def fold_descriptors(
     return out
 
 
-def export(run: Path, out: Path, mixture: dict[str, float] | None = None, power: float = 0.0) -> None:
+def export(
+    run: Path, out: Path, mixture: dict[str, float] | None = None, power: float = 0.0
+) -> None:
     """Write ``config.json`` and ``model.safetensors``."""
     student = load_student(run)
     space = TargetSpace.load(run / "targets.safetensors")

@@ -60,8 +60,12 @@ class Student(nn.Module):
         if not isinstance(backbone, EmbeddedViT):
             raise TypeError("expected the embedded backbone")
         self.backbone = backbone
-        self.heads = nn.ModuleDict({n: nn.Linear(WIDTH[s], TARGETS[n][0]) for n, s in STAGE_OF.items()})
-        self.class_heads = nn.ModuleDict({n: nn.Linear(256, TARGETS[n][0]) for n in (*POOLED, "vit_cls")})
+        self.heads = nn.ModuleDict(
+            {n: nn.Linear(WIDTH[s], TARGETS[n][0]) for n, s in STAGE_OF.items()}
+        )
+        self.class_heads = nn.ModuleDict(
+            {n: nn.Linear(256, TARGETS[n][0]) for n in (*POOLED, "vit_cls")}
+        )
         for name in ("descriptor8", "descriptor16_middle", "descriptor16_last"):
             getattr(self.backbone, name).requires_grad_(False)
 
@@ -107,7 +111,9 @@ def pool_targets(targets: dict[str, Tensor], bias: Tensor) -> dict[str, Tensor]:
     return out
 
 
-def losses(student: Student, x: Tensor, targets: dict[str, Tensor], bias: Tensor) -> tuple[Tensor, dict[str, float]]:
+def losses(
+    student: Student, x: Tensor, targets: dict[str, Tensor], bias: Tensor
+) -> tuple[Tensor, dict[str, float]]:
     """Total loss and the cosine of every target.
 
     Args:
@@ -146,7 +152,9 @@ def guidance(rng: np.random.Generator, bank: Tensor, defects: Tensor, count: int
         count: random guidances an image.
     """
     n = len(defects)
-    chosen = bank[torch.from_numpy(rng.integers(0, len(bank), n * count))].view(n, count, -1).clone()
+    chosen = (
+        bank[torch.from_numpy(rng.integers(0, len(bank), n * count))].view(n, count, -1).clone()
+    )
     own = defects.flatten(1)
     use = (own.amax(1) > 0.2) & torch.from_numpy(rng.random(n) < 0.6)
     chosen[use, 0] = own[use] / own[use].amax(1, keepdim=True)

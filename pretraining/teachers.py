@@ -44,7 +44,9 @@ class ResNet18Trunk(nn.Module):
             name = path.name.removesuffix(".weight.npy")
             weight = torch.from_numpy(np.load(path))
             stride = 2 if name == "conv1" or name in _STRIDED else 1
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride, weight.shape[2] // 2)
+            conv = nn.Conv2d(
+                weight.shape[1], weight.shape[0], weight.shape[2], stride, weight.shape[2] // 2
+            )
             conv.weight.data = weight
             conv.bias.data = torch.from_numpy(np.load(folder / f"{name}.bias.npy"))  # type: ignore[union-attr]
             self.convs[name.replace(".", "_")] = conv
@@ -137,10 +139,10 @@ class TargetSpace:
     def reduce(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raw features -> targets (B, h, w, D) or (B, D) in bfloat16."""
         out = {}
-        for name, x in features.items():
+        for name, feature in features.items():
             basis = self.tensors[f"{name}.basis"]
+            x = feature.permute(0, 2, 3, 1) if feature.ndim == 4 else feature
             shift = (self.tensors[f"{name}.mean"] @ basis).to(x.dtype)
-            x = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
             out[name] = (x @ basis.to(x.dtype) - shift).to(torch.bfloat16)
         return out
 

@@ -50,7 +50,9 @@ def texture(rng: np.random.Generator, size: int = 256) -> Image:
     elif kind == 3:
         field += _waves(rng, size)
     else:
-        field += 0.7 * _waves(rng, size) + _noise(rng, size, (rng.uniform(2, 40), rng.uniform(2, 40)))
+        field += 0.7 * _waves(rng, size) + _noise(
+            rng, size, (rng.uniform(2, 40), rng.uniform(2, 40))
+        )
     if rng.random() < 0.5:
         field = cv2.rotate(field, cv2.ROTATE_90_CLOCKWISE)
     base = rng.uniform(50, 200) * (np.ones(3) if rng.random() < 0.7 else rng.uniform(0.6, 1.2, 3))
@@ -68,7 +70,14 @@ def _stroke(rng: np.random.Generator, size: int, wobble: float) -> Mask:
     for _ in range(int(rng.integers(3, 16))):
         angle += rng.normal(0, wobble)
         nxt = point + size * rng.uniform(0.03, 0.12) * np.array([np.cos(angle), np.sin(angle)])
-        cv2.line(mask, tuple(point.astype(int).tolist()), tuple(nxt.astype(int).tolist()), 255, thickness, cv2.LINE_AA)
+        cv2.line(
+            mask,
+            tuple(point.astype(int).tolist()),
+            tuple(nxt.astype(int).tolist()),
+            255,
+            thickness,
+            cv2.LINE_AA,
+        )
         point = nxt
     return mask.astype(np.float32) / 255
 
@@ -77,7 +86,9 @@ def _ellipse(rng: np.random.Generator, size: int) -> Mask:
     mask = np.zeros((size, size), np.uint8)
     axes = (np.exp(rng.uniform(np.log(0.01), np.log(0.35), 2)) * size + 1).astype(int)
     centre = rng.integers(0, size, 2)
-    cv2.ellipse(mask, centre.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
+    cv2.ellipse(
+        mask, centre.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA
+    )
     return mask.astype(np.float32) / 255
 
 

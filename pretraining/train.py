@@ -24,7 +24,7 @@ from torch import Tensor
 from .data import CropSampler, load_sources
 from .muon import Muon
 from .student import Student, guidance, losses
-from .teachers import MEAN, STD, Teachers, TargetSpace
+from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
 PHASES = ((0.65, 128, 24), (0.9, 192, 12), (1.01, 256, 6))
@@ -50,7 +50,9 @@ def normalise(images: np.ndarray) -> tuple[Tensor, Tensor]:
 class Replay:
     """Crops with their targets, each used about ``reuse`` times."""
 
-    def __init__(self, sampler: CropSampler, teachers: Teachers, space: TargetSpace, capacity: int) -> None:
+    def __init__(
+        self, sampler: CropSampler, teachers: Teachers, space: TargetSpace, capacity: int
+    ) -> None:
         self.sampler, self.teachers, self.space, self.capacity = sampler, teachers, space, capacity
         self.items: list[tuple[np.ndarray, Tensor, dict[str, Tensor]]] = []
         self.cursor = 0
@@ -68,7 +70,9 @@ class Replay:
                 self.items[self.cursor % self.capacity] = item
             self.cursor += 1
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def draw(
+        self, rng: np.random.Generator, count: int
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Random items as a batch: normalised images, defect grids, targets."""
         picked = [self.items[int(i)] for i in rng.choice(len(self.items), count, replace=False)]
         x = normalise(np.stack([p[0] for p in picked]))[1]
@@ -126,13 +130,18 @@ class Trainer:
         for i, (optimiser, p) in enumerate(self._parameters()):
             for key, value in optimiser.state.get(p, {}).items():
                 tensors[f"opt.{i}.{key}"] = value
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(self.out / "new.safetensors"))
+        save_file(
+            {k: v.detach().contiguous() for k, v in tensors.items()},
+            str(self.out / "new.safetensors"),
+        )
         os.replace(self.out / "new.safetensors", self.out / "state.safetensors")
         state = {"step": self.step, "elapsed": self.elapsed, "seen": self.seen}
         (self.out / "new.json").write_text(json.dumps(state))
         os.replace(self.out / "new.json", self.out / "state.json")
 
-    def update(self, x: Tensor, targets: dict[str, Tensor], bias: Tensor, lr: float) -> tuple[float, dict[str, float]]:
+    def update(
+        self, x: Tensor, targets: dict[str, Tensor], bias: Tensor, lr: float
+    ) -> tuple[float, dict[str, float]]:
         """One optimiser step and the moving average of the weights."""
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -160,7 +169,9 @@ class Trainer:
 
 
 @torch.no_grad()
-def validate(trainer: Trainer, student: Student, held: tuple[Tensor, dict[str, Tensor], Tensor]) -> dict[str, float]:
+def validate(
+    trainer: Trainer, student: Student, held: tuple[Tensor, dict[str, Tensor], Tensor]
+) -> dict[str, float]:
     """Cosines of the averaged weights on held-out crops."""
     student.load_state_dict(trainer.ema)
     student.eval()
@@ -172,7 +183,9 @@ def validate(trainer: Trainer, student: Student, held: tuple[Tensor, dict[str, T
     return {k: round(float(np.mean([p[k] for p in parts])), 4) for k in parts[0]}
 
 
-def prepare(args: argparse.Namespace) -> tuple[Replay, tuple[Tensor, dict[str, Tensor], Tensor], Tensor]:
+def prepare(
+    args: argparse.Namespace,
+) -> tuple[Replay, tuple[Tensor, dict[str, Tensor], Tensor], Tensor]:
     """Sources, teachers, target space, validation crops and guidance regions."""
     sources = load_sources(args.data)
     teachers = Teachers(args.teachers)
@@ -180,7 +193,9 @@ def prepare(args: argparse.Namespace) -> tuple[Replay, tuple[Tensor, dict[str, T
     train = CropSampler(sources)
     if not path.exists():
         rng = np.random.default_rng(args.seed)
-        space = TargetSpace.fit([teachers(normalise(train.batch(rng, 32, 128)[0])[0]) for _ in range(16)])
+        space = TargetSpace.fit(
+            [teachers(normalise(train.batch(rng, 32, 128)[0])[0]) for _ in range(16)]
+        )
         space.save(path)
     space = TargetSpace.load(path)
     rng = np.random.default_rng(12345)
@@ -226,17 +241,35 @@ def train(args: argparse.Namespace) -> None:
         clock = now
         if trainer.step % 50 == 0:
             record = {k: round(v, 3) for k, v in cosines.items()}
-            head = {"step": trainer.step, "seen": trainer.seen, "minutes": round(trainer.elapsed / 60, 2), "size": size, "fresh_seconds": round(fresh, 1)}
+            head = {
+                "step": trainer.step,
+                "seen": trainer.seen,
+                "minutes": round(trainer.elapsed / 60, 2),
+                "size": size,
+                "fresh_seconds": round(fresh, 1),
+            }
             trainer.log({**head, "loss": round(loss, 4), **record})
             fresh = 0.0
         if now - checked > 480:
-            trainer.log({"step": trainer.step, "minutes": round(trainer.elapsed / 60, 2), "held_out": validate(trainer, checker, held)})
+            trainer.log(
+                {
+                    "step": trainer.step,
+                    "minutes": round(trainer.elapsed / 60, 2),
+                    "held_out": validate(trainer, checker, held),
+                }
+            )
             checked = time.monotonic()
         if now - saved > 150:
             trainer.save()
             saved = time.monotonic()
     trainer.save()
-    trainer.log({"step": trainer.step, "minutes": round(trainer.elapsed / 60, 2), "held_out": validate(trainer, checker, held)})
+    trainer.log(
+        {
+            "step": trainer.step,
+            "minutes": round(trainer.elapsed / 60, 2),
+            "held_out": validate(trainer, checker, held),
+        }
+    )
 
 
 def main() -> None:

@@ -1,0 +1,186 @@
+"""Figures by which descriptors and training choices are made, without any test image.
+
+``python -m pretraining.selection --run RUN --data D`` prints, for several mixtures of
+teacher layers and two geometries: the image AUROC of a patch memory on crops with
+generated defects (held-out MTD normals and generated textures, one memory each), and
+the class token's 20-NN accuracy on a held-out fifth of NEU-Seg's training split.
+NEU-Seg's labels are used here to choose, never in a training loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from .data import load_mtd_normals, neu_single_type
+from .export import MIXTURE, export, fold_descriptors, load_student
+from .student import EmbeddedViT
+from .teachers import TargetSpace
+from .textures import Image, add_defect, texture
+from .train import normalise
+
+MIXTURES: dict[str, dict[str, float]] = {
+    "all": MIXTURE,
+    "deep": MIXTURE | {"r18_l2": 0.5, "r50_l2": 0.5},
+    "shallow": MIXTURE | {"r18_l2": 2.0, "r50_l2": 2.0},
+    "resnet50": {"r50_l2": 1.0, "r50_l3": 1.0},
+    "resnets": {"r18_l2": 1.0, "r50_l2": 1.0, "r18_l3": 1.0, "r50_l3": 1.0},
+    "vit": {"vit_4": 1.0, "vit_7": 1.0, "vit_10": 1.0},
+}
+
+
+def detection_sets(
+    data: Path, seed: int = 7
+) -> list[tuple[list[Image], list[Image], NDArray[np.int64]]]:
+    """(normals, test images, 1 = generated defect) for MTD normals and four textures."""
+    rng = np.random.default_rng(seed)
+    normals = load_mtd_normals(data)
+    rng.shuffle(normals)  # type: ignore[arg-type]
+    sets = [(normals[:160], normals[160:280])]
+    for _ in range(4):
+        image, crops = texture(rng, 768), []
+        for _ in range(36):
+            y, x = rng.integers(0, 512, 2)
+            crops.append(image[y : y + 256, x : x + 256])
+        sets.append((crops[:12], crops[12:]))
+    out = []
+    for train, test in sets:
+        labels = np.arange(len(test)) % 2
+        shown = [
+            add_defect(rng, im, test[(i + 1) % len(test)])[0] if labels[i] else im
+            for i, im in enumerate(test)
+        ]
+        out.append((train, shown, labels))
+    return out
+
+
+def grid_features(maps: list[Tensor]) -> Tensor:
+    """Maps -> (B, P, D) on the finest grid, 3x3-averaged."""
+    smooth = [F.avg_pool2d(m.float(), 3, 1, 1, count_include_pad=False) for m in maps]
+    full = [
+        smooth[0],
+        *(F.interpolate(m, smooth[0].shape[-2:], mode="bilinear") for m in smooth[1:]),
+    ]
+    return torch.cat(full, dim=1).flatten(2).transpose(1, 2)
+
+
+@torch.inference_mode()
+def stage_features(model: EmbeddedViT, images: list[Image]) -> tuple[Tensor, Tensor]:
+    """What the descriptor layers read: (N, 128, h, w) and (N, 512, h/2, w/2)."""
+    fine, coarse = [], []
+    for start in range(0, len(images), 8):
+        x = normalise(np.stack(images[start : start + 8]))[1]
+        out = model.forward_pyramid(x)
+        tokens, s8 = out["tokens"], out["s8"]
+        if not isinstance(s8, Tensor):
+            raise TypeError("expected a tensor")
+        middle, last = tokens[2], model.norm(tokens[-1])
+        both = torch.cat([F.layer_norm(middle, middle.shape[-1:]), last], dim=-1)
+        fine.append(s8)
+        coarse.append(both.transpose(1, 2).unflatten(2, (s8.shape[2] // 2, s8.shape[3] // 2)))
+    return torch.cat(fine), torch.cat(coarse)
+
+
+def describe(features: tuple[Tensor, Tensor], weights: dict[str, Tensor]) -> list[Tensor]:
+    """Stage features through candidate descriptor layers."""
+
+    def apply(x: Tensor, name: str) -> Tensor:
+        w, b = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return F.conv2d(x, w[:, :, None, None], b)
+
+    fine, coarse = features
+    middle, last = coarse.chunk(2, dim=1)
+    deep = [apply(middle, "descriptor16_middle"), apply(last, "descriptor16_last")]
+    return [apply(fine, "descriptor8"), torch.cat(deep, dim=1)]
+
+
+def auroc(train: Tensor, test: Tensor, labels: NDArray[np.int64]) -> float:
+    """Image AUROC of the largest distance to 4,000 random normal patches."""
+    rows = train.flatten(0, 1)
+    memory = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:4000]]
+    scores = [float(torch.cdist(x, memory).amin(1).max()) for x in test]
+    return float(roc_auc_score(labels, scores))
+
+
+@torch.inference_mode()
+def class_token_accuracy(
+    model: EmbeddedViT, data: Path, limit: int | None = None
+) -> dict[str, float]:
+    """20-NN accuracy on the last fifth of NEU-Seg's training images of one type."""
+    images, masks, types = neu_single_type(data, "training")
+    order = np.random.default_rng(0).permutation(len(images))[:limit]
+    tokens: dict[str, list[Tensor]] = {"hard": [], "soft": [], "none": []}
+    for start in range(0, len(order), 32):
+        part = order[start : start + 32]
+        x = normalise(np.stack([cv2.resize(images[i], (224, 224)) for i in part]).astype(np.uint8))[
+            1
+        ]
+        area = torch.from_numpy(
+            np.stack([(masks[i] > 0).astype(np.float32) for i in part])
+        ).unsqueeze(1)
+        a = F.adaptive_avg_pool2d(F.interpolate(area, (224, 224), mode="area"), 14).flatten(1)
+        level = torch.minimum(torch.tensor(0.5), a.amax(1, keepdim=True))
+        hard = torch.zeros_like(a).masked_fill(a < level, -1e9)
+        bias = torch.stack([hard, 4 * (2 * a - 1), torch.zeros_like(a)], dim=1)
+        for k, found in zip(tokens, model.embed(x, bias).unbind(1), strict=True):
+            tokens[k].append(F.normalize(found, dim=1))
+    labels = torch.from_numpy(types[order])
+    cut = len(order) * 4 // 5
+    out = {}
+    for k, parts in tokens.items():
+        z = torch.cat(parts)
+        near = labels[:cut][(z[cut:] @ z[:cut].T).topk(20, dim=1).indices]
+        votes = F.one_hot(near, 4).sum(1)
+        out[k] = round(float((votes.argmax(1) == labels[cut:]).float().mean()), 4)
+    return out
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--neu", type=int, default=1500, help="NEU-Seg images, at most")
+    parser.add_argument("--skip-detection", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    export(args.run, args.run / "export")
+    model = timm.create_model(f"local-dir:{args.run / 'export'}", pretrained=True).eval()
+    if not isinstance(model, EmbeddedViT):
+        raise TypeError("expected the embedded backbone")
+    print("class token", json.dumps(class_token_accuracy(model, args.data, args.neu)), flush=True)
+    if args.skip_detection:
+        return
+    student, space = load_student(args.run), TargetSpace.load(args.run / "targets.safetensors")
+    sets = [
+        (stage_features(model, a), stage_features(model, b), y)
+        for a, b, y in detection_sets(args.data)
+    ]
+    for name, mixture in MIXTURES.items():
+        for power in (0.0, 1.0):
+            weights = fold_descriptors(student, space, mixture, power)
+            figures = [
+                auroc(grid_features(describe(a, weights)), grid_features(describe(b, weights)), y)
+                for a, b, y in sets
+            ]
+            print(
+                f"{name:9s} power {power:.0f}",
+                [round(f, 3) for f in figures],
+                round(float(np.mean(figures)), 4),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
