@@ -1,0 +1,58 @@
+"""start.py: class means, k-means, and the place of the normal class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.training.start import starting_prototypes
+
+
+def blobs(n_each: int, n_clusters: int) -> tuple[Tensor, Tensor]:
+    """Unit points around the axes, and the axis of each."""
+    index = torch.arange(n_clusters).repeat_interleave(n_each)
+    points = F.one_hot(index, 8).float() + 0.05 * torch.randn(len(index), 8)
+    return F.normalize(points, dim=1), index
+
+
+def test_known_classes_start_at_their_means_and_normal_at_the_lowest_scores() -> None:
+    points, axis = blobs(6, 5)
+    labels = torch.where(axis < 2, axis, -1)
+    scores = torch.tensor([1.0, 1.0, 0.9, 0.2, 0.8])[axis]
+    found = starting_prototypes(points, scores, labels, 2, 3, seed=0)
+    assert found.shape == (5, 8)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
+    nearest = found.argmax(dim=1).tolist()
+    assert nearest[:3] == [0, 1, 3]  # the two known, then the cluster of low scores
+    assert sorted(nearest[3:]) == [2, 4]
+    for k in range(2):
+        mean = F.normalize(points[labels == k].mean(dim=0), dim=0)
+        torch.testing.assert_close(found[k], mean)
+
+
+def test_without_known_classes() -> None:
+    points, axis = blobs(5, 3)
+    scores = torch.tensor([0.9, 0.8, 0.1])[axis]
+    found = starting_prototypes(points, scores, torch.full((15,), -1), 0, 3, seed=1)
+    assert int(found[0].argmax()) == 2
+    again = starting_prototypes(points, scores, torch.full((15,), -1), 0, 3, seed=1)
+    assert torch.equal(found, again)
+
+
+def test_fewer_regions_than_classes_is_one_clear_line() -> None:
+    points, _ = blobs(1, 3)
+    with pytest.raises(DatasetError) as caught:
+        starting_prototypes(points, torch.rand(3), torch.full((3,), -1), 0, 4, seed=0)
+    message = str(caught.value)
+    assert "(4), got 3" in message
+    assert "--n-novel" in message
+    assert "\n" not in message
+
+
+def test_as_many_regions_as_classes_and_equal_regions_are_enough() -> None:
+    points = F.normalize(torch.ones(4, 8), dim=1)
+    found = starting_prototypes(points, torch.rand(4), torch.full((4,), -1), 0, 4, seed=0)
+    assert torch.isfinite(found).all()
