@@ -27,7 +27,7 @@ from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
-from protoanomalyncd.fitting import Fit
+from protoanomalyncd.fitting import Fit, check_device
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.stages import (
     CroppedImage,
@@ -91,6 +91,7 @@ class ProtoAnomalyNCD:
             seed=config.seed if seed is None else seed,
             device=config.device if device is None else device,
         )
+        check_device(self.config.device)
         self._given_backbone = None if isinstance(backbone, str) else backbone
         self.base_classes_: tuple[str, ...] = ()
         self.seconds_: dict[str, float] = {}

@@ -14,7 +14,7 @@ from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
-from protoanomalyncd.errors import InputError
+from protoanomalyncd.errors import ConfigurationError, InputError
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.regions.map_range import background_level, fit_range
@@ -31,7 +31,22 @@ from protoanomalyncd.structures import MapRange, Sample, Skipped
 from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
 from protoanomalyncd.vit import Backbone, GuidedEncoder
 
-__all__ = ["Fit"]
+__all__ = ["Fit", "check_device"]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine lacks.
+
+    Raises:
+        ConfigurationError: torch cannot put a number there.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigurationError(
+            f"device: expected one that this machine has, such as cpu, got {device!r} ({reason})"
+        ) from error
 
 
 class Fit:
@@ -104,6 +119,8 @@ class Fit:
         """Tokens of all views, then the tail and the prototypes on them."""
         config = self.config
         everything = crops if known is None else CropSet.concatenate(crops, known)
+        # Here again: a call that goes on must start the layers as the first one did.
+        torch.manual_seed(config.seed)
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
         head = PrototypeHead(
             encoder.embed_dim,

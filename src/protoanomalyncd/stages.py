@@ -178,7 +178,8 @@ def crop_images(
         progress("find regions", number + 1, len(ordered))
     if not found:
         raise DatasetError(
-            f"expected at least one usable image, got none of {len(ordered)}; see the reasons above"
+            f"expected at least one usable image, got none of {len(ordered)}; first reason: "
+            f"{skipped[0].reason if skipped else 'no anomaly map'}"
         )
     crops = crop_set(found)
     crops.save(folder)
@@ -201,8 +202,9 @@ def label_crops(
     Raises:
         DatasetError: a class has no usable image.
     """
-    if CropSet.is_complete(folder):
-        return CropSet.load(folder), []
+    left_out = folder / "skipped.json"
+    if CropSet.is_complete(folder) and left_out.is_file():
+        return CropSet.load(folder), [Skipped(**s) for s in read_json(left_out)["skipped"]]
     skipped: list[Skipped] = []
     rows: list[tuple[CroppedRegion, int, str]] = []
     ordered = by_content(labelled.samples, skipped)
@@ -234,6 +236,7 @@ def label_crops(
         [key for _, _, key in rows],
     )
     crops.save(folder)
+    write_json(left_out, {"skipped": [dataclasses.asdict(s) for s in skipped]})
     return CropSet.load(folder), skipped
 
 

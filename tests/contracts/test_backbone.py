@@ -83,9 +83,7 @@ def test_patch_descriptors_are_maps_finest_first(backbone: Backbone, side: int) 
 
 def test_tokens_fit_the_tail(backbone: Backbone) -> None:
     grid = (SIDE // backbone.patch_size) ** 2
-    tokens = backbone.tokens(
-        backbone.preprocess(images()), torch.rand(3, grid), GuidanceConfig()
-    )
+    tokens = backbone.tokens(backbone.preprocess(images()), torch.rand(3, grid), GuidanceConfig())
     assert tokens.cls.shape == (3, backbone.embed_dim)
     assert tokens.patches.shape[::2] == (3, backbone.embed_dim)
     assert tokens.bias.shape == tokens.patches.shape[:2]

@@ -15,6 +15,7 @@ from protoanomalyncd.cli.console import console, logger, logging_to, progress_ba
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import Dataset, load_dataset, load_labelled
 from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
+from protoanomalyncd.errors import ConfigurationError, InputError, MissingDependencyError
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.persistence import names
 from protoanomalyncd.persistence.files import write_json, write_text
@@ -61,6 +62,7 @@ def discover(
                 _stamp(s)
                 for s in (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
             ],
+            "maps": [[str(p), *_status(p)] for p in sorted(maps.rglob("*"))] if maps else [],
         }
     )
     run = RunFolder(out, identity, overwrite)
@@ -73,8 +75,13 @@ def discover(
         model = ProtoAnomalyNCD(config)
         try:
             model.fit(dataset, labelled=base, maps=maps, work_dir=run.work, on_progress=on_progress)
-        finally:
+        except (InputError, ConfigurationError, MissingDependencyError):
+            # The input or the settings must change, and then the work starts anew.
+            run.discard()
+            raise
+        except BaseException:
             run.note_seconds(model.seconds_)
+            raise
         seconds = {k: round(run.seconds.get(k, 0.0) + v, 2) for k, v in model.seconds_.items()}
         _write_results(
             run.results,
@@ -170,8 +177,20 @@ def _tell(discovery: Discovery, out: Path) -> None:
 
 
 def _stamp(sample: Sample) -> list[Any]:
-    status = sample.path.stat()
-    return [sample.name, status.st_size, status.st_mtime_ns]
+    return [
+        sample.name,
+        *_status(sample.path),
+        *(_status(sample.mask_path) if sample.mask_path else ()),
+    ]
+
+
+def _status(path: Path) -> list[int]:
+    """Size and time of a file; nothing of one that cannot be read (it will be skipped)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _text(path: Path | None) -> str | None:

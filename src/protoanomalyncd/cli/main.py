@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser as _ArgumentParser
 from jsonargparse import DefaultHelpFormatter, Namespace
@@ -20,7 +20,7 @@ from protoanomalyncd.config import (
     PrototypeConfig,
     TrainingConfig,
 )
-from protoanomalyncd.errors import ProtoAnomalyNCDError
+from protoanomalyncd.errors import ConfigurationError, ProtoAnomalyNCDError
 
 __all__ = ["main"]
 
@@ -33,10 +33,18 @@ class _Help(DefaultHelpFormatter):
 
 
 class ArgumentParser(_ArgumentParser):
-    """jsonargparse's parser with readable examples."""
+    """jsonargparse's parser with readable examples, and one line for a bad option."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(formatter_class=_Help, **arguments)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        cause: BaseException | None = ex
+        while cause is not None and not isinstance(cause, ProtoAnomalyNCDError):
+            cause = cause.__cause__ or cause.__context__
+        line = " ".join(str(cause or message).split())
+        raise ConfigurationError(line if cause else f"{line}; see {self.prog} --help") from ex
 
 
 _EPILOGUE = """
@@ -62,13 +70,14 @@ _STAGES: dict[str, type] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 2 bad input, 130 interrupted)."""
-    parser = build_parser()
-    options = parser.parse_args(None if arguments is None else list(arguments))
-    command = options.command
+    command = None
     try:
+        parser = build_parser()
+        options = parser.parse_args(None if arguments is None else list(arguments))
+        command = options.command
         _COMMANDS[command](parser.instantiate_classes(options)[command])
     except ProtoAnomalyNCDError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         hint = "; the same command goes on where it stopped" if command == "discover" else ""

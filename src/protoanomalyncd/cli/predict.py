@@ -43,6 +43,8 @@ def predict(
     """
     fitted = ProtoAnomalyNCD.from_pretrained(model, device=device)
     dataset = load_dataset(images)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"--out {out}: expected a folder, got a file; choose another")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
             raise OutputError(

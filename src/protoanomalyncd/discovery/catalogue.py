@@ -44,8 +44,9 @@ class Catalogue:
             ConfigurationError: there is no such class, or the name is empty or taken.
         """
         target = self._target[self._checked(class_id)]
-        if not name.strip():
-            raise ConfigurationError("class name: expected some text, got none")
+        if not name.strip() or not name.isprintable():
+            raise ConfigurationError(f"class name: expected printable text, got {name!r}")
+        name = name.strip()
         taken = {self._names[k] for k in set(self._target)} - {self._names[target]}
         if name in taken or name == "outlier":
             raise ConfigurationError(

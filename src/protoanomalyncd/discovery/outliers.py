@@ -13,7 +13,14 @@ from torch import Tensor
 
 from protoanomalyncd.errors import ConfigurationError, NotFittedError
 
-__all__ = ["CosineScore", "NeighbourScore", "OutlierScore", "create_outlier_score", "threshold_at"]
+__all__ = [
+    "CosineScore",
+    "NeighbourScore",
+    "OutlierScore",
+    "create_outlier_score",
+    "registered",
+    "threshold_at",
+]
 
 
 class OutlierScore(Protocol):
@@ -102,6 +109,11 @@ _SCORES: dict[str, Callable[[], OutlierScore]] = {
     "cosine": CosineScore,
     "neighbour": NeighbourScore,
 }
+
+
+def registered() -> tuple[str, ...]:
+    """The known names, sorted."""
+    return tuple(sorted(_SCORES))
 
 
 def create_outlier_score(name: str) -> OutlierScore:

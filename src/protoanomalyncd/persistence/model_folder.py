@@ -19,7 +19,12 @@ from protoanomalyncd.config import Config
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import create_outlier_score
-from protoanomalyncd.errors import ModelFormatError, NotFittedError, OutputError
+from protoanomalyncd.errors import (
+    ModelFormatError,
+    NotFittedError,
+    OutputError,
+    ProtoAnomalyNCDError,
+)
 from protoanomalyncd.persistence.files import (
     ensure_folder,
     read_json,
@@ -99,9 +104,19 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
         )
     try:
         return _build(cls, values, folder, device)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except ProtoAnomalyNCDError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelFormatError(
-            f"model folder {folder}: expected a complete model, got {error!r}"[:300]
+            f"model folder {folder}: expected a complete model, got {reason}; save it again"
         ) from error
 
 

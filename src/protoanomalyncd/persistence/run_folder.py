@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protoanomalyncd.errors import OutputError
+from protoanomalyncd.errors import ModelFormatError, OutputError
 from protoanomalyncd.persistence.files import ensure_folder, read_json, write_json
 
 __all__ = ["RunFolder", "fingerprint"]
@@ -78,9 +78,15 @@ class RunFolder:
             ) from error
         shutil.rmtree(self.partial, ignore_errors=True)
 
+    def discard(self) -> None:
+        """Remove the work: nothing of it can be used again."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
     def _same_run(self, identity: str) -> bool:
-        state = self.partial / _STATE
-        return state.is_file() and read_json(state).get("identity") == identity
+        try:
+            return read_json(self.partial / _STATE).get("identity") == identity
+        except ModelFormatError:  # there is none, or it is damaged
+            return False
 
     def _check_target(self, overwrite: bool) -> None:
         if not self.out.exists():

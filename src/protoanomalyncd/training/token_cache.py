@@ -81,8 +81,10 @@ def fill_token_cache(
     """
     folder.mkdir(parents=True, exist_ok=True)
     side = encoder.config.input_size
+    device = next(encoder.tail.parameters()).device
     probe = encoder.tokens(
-        torch.zeros((1, side, side, 3), dtype=torch.uint8), torch.zeros((1, side, side))
+        torch.zeros((1, side, side, 3), dtype=torch.uint8, device=device),
+        torch.zeros((1, side, side), device=device),
     )
     cache = _open(folder, len(crops), 1 + n_views, probe)
     state = folder / _STATE

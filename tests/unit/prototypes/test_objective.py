@@ -53,9 +53,7 @@ def test_each_term_gets_its_own_samples() -> None:
         "separation": separation_loss(head.prototypes, 0.1),
         "contrastive": info_nce(p1, p2, 1.0),
         "supervised": cross_entropy(torch.cat([cos1[5:], cos2[5:]]) / 0.1, views.labels.repeat(2)),
-        "supcon": supervised_contrastive(
-            torch.stack([p1[5:], p2[5:]], dim=1), views.labels, 0.07
-        ),
+        "supcon": supervised_contrastive(torch.stack([p1[5:], p2[5:]], dim=1), views.labels, 0.07),
     }
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)

@@ -34,7 +34,9 @@ def toy_cache(noise: float = 0.3) -> tuple[TokenCache, Tensor]:
 def trainer(network: Path, epochs: int = 3, labelled: bool = True, seed: int = 0) -> Trainer:
     """A fresh encoder and head; the last cluster is labelled, or nothing is."""
     cache, clusters = toy_cache()
-    labels = torch.where(clusters == N_CLUSTERS - 1, 0, -1) if labelled else -torch.ones_like(clusters)
+    labels = (
+        torch.where(clusters == N_CLUSTERS - 1, 0, -1) if labelled else -torch.ones_like(clusters)
+    )
     torch.manual_seed(seed)
     encoder = tiny_encoder(network)
     head = PrototypeHead(WIDTH, int(labelled), 2 if labelled else 3, 16)

@@ -1,0 +1,155 @@
+"""classifier.py and gather.py: classes of regions and images, and their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.gather import gather
+from protoanomalyncd.discovery.outliers import CosineScore
+from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.structures import OUTLIER, Region, Sample, Skipped
+from protoanomalyncd.vit import GuidedEncoder
+from tests.tiny import SIDE, network_folder, random_crops, tiny_encoder
+
+N_BASE, N_NOVEL = 1, 3
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> GuidedEncoder:
+    folder = network_folder(tmp_path_factory.mktemp("network") / "vit", depth=2)
+    return tiny_encoder(folder).eval()
+
+
+@pytest.fixture
+def classifier(encoder: GuidedEncoder) -> RegionClassifier:
+    """Prototypes on the first axes: one known class, then three novel ones."""
+    head = PrototypeHead(64, N_BASE, N_NOVEL, 4)
+    head.set_prototypes(torch.eye(64)[: N_BASE + N_NOVEL])
+    outlier = CosineScore()
+    outlier.fit(torch.zeros(0, 64), head.prototypes.detach())
+    return RegionClassifier(encoder, head, 0.1, outlier)
+
+
+def near(*axes: int) -> Tensor:
+    points = torch.eye(64)[list(axes)] + 0.01 * torch.randn(len(axes), 64)
+    return F.normalize(points, dim=1)
+
+
+def test_regions_get_the_nearest_novel_class(classifier: RegionClassifier) -> None:
+    found = classifier.classify(near(1, 3, 2, 0))
+    assert found.class_ids.tolist()[:3] == [0, 2, 1]
+    assert found.class_ids[3] >= 0  # a known class is no answer, as published
+    assert found.probabilities.shape == (4, N_NOVEL)
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(4))
+
+
+def test_probabilities_equal_a_loop(classifier: RegionClassifier) -> None:
+    z = F.normalize(torch.randn(5, 64), dim=1)
+    found = classifier.classify(z)
+    for r in range(5):
+        weights = torch.stack([torch.exp(z[r, 1 + k] / 0.1) for k in range(N_NOVEL)])
+        torch.testing.assert_close(found.probabilities[r], weights / weights.sum())
+
+
+def test_one_region_equals_a_batch_to_the_bit(classifier: RegionClassifier) -> None:
+    z = F.normalize(torch.randn(9, 64), dim=1)
+    whole = classifier.classify(z)
+    for r in range(9):
+        alone = classifier.classify(z[r : r + 1])
+        assert torch.equal(alone.probabilities[0], whole.probabilities[r])
+        assert torch.equal(alone.outlier_scores[0], whole.outlier_scores[r])
+
+
+def test_what_is_stranger_than_the_threshold_is_rejected(classifier: RegionClassifier) -> None:
+    z = near(1, 20)
+    assert OUTLIER not in classifier.classify(z).class_ids
+    classifier.threshold = 0.5
+    assert classifier.classify(z).class_ids.tolist() == [0, OUTLIER]
+    regions = classifier.classify(near(1, 20, 2))
+    merged = classifier.merge(regions, torch.tensor([0, 0, 1]), torch.tensor([0.1, 0.1, 0.1]))
+    assert merged.class_ids.tolist() == [OUTLIER, 1]
+    assert float(merged.outlier_scores[0]) == float(regions.outlier_scores[1])
+
+
+def test_crops_are_embedded_one_by_one(classifier: RegionClassifier) -> None:
+    crops = random_crops(3)
+    whole = classifier.embed(crops)
+    assert whole.shape == (3, 64)
+    for i in range(3):
+        arrays = (
+            getattr(crops, n)[i : i + 1] for n in ("images", "masks", "maps", "scores", "labels")
+        )
+        alone = classifier.embed(type(crops)(*arrays, keys=crops.keys[i : i + 1]))
+        assert torch.equal(alone[0], whole[i])
+    assert classifier.encoder.config.input_size == SIDE
+
+
+@dataclass
+class Cropped:
+    """What `gather` reads of an image."""
+
+    sample: Sample
+    regions: tuple[Region, ...]
+    descriptors: tuple[dict[str, float], ...]
+    anomaly_score: float = 0.7
+
+
+def cropped(name: str, *areas: float, whole: bool = False) -> Cropped:
+    box = (0, 0, 4, 4)
+    regions = [Region(name, i, box, box, area, 0.5, whole) for i, area in enumerate(areas)]
+    values = tuple({"area": area} for area in areas)
+    return Cropped(Sample(Path(name), name, "good"), tuple(regions), values)
+
+
+def collect(classifier: RegionClassifier, found: list[Cropped], z: Tensor, **more: Any) -> Any:
+    skipped = more.get("skipped", [])
+    return gather(classifier, ("a", "b", "c"), found, z, skipped, None, 0)
+
+
+def test_results_are_sorted_by_name_and_keep_their_own_values(
+    classifier: RegionClassifier,
+) -> None:
+    found = [cropped("z.png", 0.2, 0.1), cropped("a.png", 0.3), cropped("m.png", 1.0, whole=True)]
+    result = collect(
+        classifier,
+        found,
+        near(1, 1, 2, 3),
+        skipped=[Skipped("y.png", "late"), Skipped("b.png", "early")],
+    )
+    assert [i.name for i in result.images] == ["a.png", "m.png", "z.png"]
+    assert [i.class_id for i in result.images] == [1, 2, 0]
+    assert [i.n_regions for i in result.images] == [1, 0, 2]
+    keys = [(r.region.image, r.region.index) for r in result.regions]
+    assert keys == sorted(keys)
+    assert [r.class_id for r in result.regions] == [1, 2, 0, 0]
+    assert result.regions[2].descriptors == {"area": 0.2}
+    assert all(r.position is not None for r in result.regions)
+    assert [s.name for s in result.skipped] == ["b.png", "y.png"]
+    assert all(0 < i.confidence <= 1 for i in result.images)
+
+
+def test_the_larger_region_decides(classifier: RegionClassifier) -> None:
+    result = collect(classifier, [cropped("a.png", 0.01, 0.4)], near(1, 3))
+    assert result.images[0].class_id == 2
+
+
+def test_the_order_of_the_images_changes_nothing_but_the_map(classifier: RegionClassifier) -> None:
+    first, second = cropped("a.png", 0.2, 0.1), cropped("b.png", 0.3)
+    z = near(1, 2, 3)
+    one = collect(classifier, [first, second], z)
+    two = collect(classifier, [second, first], z[[2, 0, 1]])
+    assert one.images == two.images
+
+
+def test_no_image_is_no_discovery(classifier: RegionClassifier) -> None:
+    result = collect(classifier, [], torch.zeros(0, 64), skipped=[Skipped("a.png", "why")])
+    assert result.images == result.regions == ()
+    assert result.skipped[0].reason == "why"
