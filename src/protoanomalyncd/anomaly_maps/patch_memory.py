@@ -49,8 +49,8 @@ def local_descriptors(layers: Sequence[Tensor]) -> Tensor:
     """Layers averaged over 3x3 positions, L2-normalised, brought to the finest grid and joined.
 
     The normalisation is *ours*: layers then weigh alike, and so do bright and dark, busy and plain
-    patches. On generated images it detected more defects than plain features, or features divided
-    by their standard deviation, with the same network (see docs/how_to/anomaly_maps.md).
+    patches. With the same network it detected more defects on generated images than features as
+    they are, or divided by their standard deviation (numbers: docs/how_to/anomaly_maps.md).
 
     Args:
         layers: float (B, D_i, h_i, w_i), at least one.

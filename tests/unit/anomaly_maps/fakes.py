@@ -25,6 +25,8 @@ class TinyBackbone:
         first, second = channels
         self._first = torch.randn(first, 3, 5, 5, generator=generator) / 5
         self._second = torch.randn(second, first, 5, 5, generator=generator) / 10
+        # Without biases a darker patch would be the same direction, only shorter.
+        self._biases = [torch.randn(n, generator=generator) for n in channels]
         self.calls = 0
 
     def preprocess(self, images: Tensor) -> Tensor:
@@ -32,8 +34,8 @@ class TinyBackbone:
 
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
         self.calls += 1
-        fine = F.relu(F.conv2d(x, self._first, stride=4, padding=2))
-        return [fine, F.relu(F.conv2d(fine, self._second, stride=2, padding=2))]
+        fine = F.relu(F.conv2d(x, self._first, self._biases[0], stride=4, padding=2))
+        return [fine, F.relu(F.conv2d(fine, self._second, self._biases[1], stride=2, padding=2))]
 
 
 def render_samples(
