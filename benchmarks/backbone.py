@@ -47,6 +47,7 @@ Written by `make bench-backbone`; do not edit.
 
 - Machine: {processor}, {cores} cores, {threads} threads, torch {torch}; {minutes} minutes,
   load average {load} at the end (well above {threads}: shared with other work){kept}.
+- All networks compute in bfloat16 here, their features are compared in float32.
 - Patch memory: images as 256x256 squares; ResNets layer2 + layer3, ViT blocks 4, 7, 10
   (counted from 0), embedded: its patch descriptors; 3x3 average, finest grid, 12,000 random
   patches of the 761 training normals (seeds {seeds}), Euclidean nearest neighbour, image
@@ -101,24 +102,22 @@ def measure_pooling(network: Network, data: Path, maps: Path) -> Row:
 
 def measure_class_token(network: Network, data: Path) -> Row:
     """Region descriptors: NEU-Seg 20-NN, and leave-one-out 5-NN on MTD's defects."""
-    ways = ("hard", "soft") if hasattr(network, "soft") else ("mean",)
     train, test = neu_regions(data, "training", 224), neu_regions(data, "test", 224)
     _, paths, types = mtd_paths(data)
     defects = [(p, t) for p, t in zip(paths, types, strict=True) if t > 0]
     images = [read_image(p, 224) for p, _ in defects]
     masks = [read_mask(p.with_suffix(".png"), 224) for p, _ in defects]
     truth = np.array([t for _, t in defects], dtype=np.int64)
-    out: Row = {}
-    for way in ways:
-        if way != "mean":
-            network.soft = way == "soft"  # type: ignore[attr-defined]
-        a = region_descriptors(network, train[0], train[1])
-        b = region_descriptors(network, test[0], test[1])
-        out[way] = {
-            "neu": nearest_neighbours(a, train[2], b, test[2], 20),
-            "mtd": leave_one_out(region_descriptors(network, images, masks), truth, 5),
+    a = region_descriptors(network, train[0], train[1])
+    b = region_descriptors(network, test[0], test[1])
+    c = region_descriptors(network, images, masks)
+    return {
+        way: {
+            "neu": nearest_neighbours(a[way], train[2], b[way], test[2], 20),
+            "mtd": leave_one_out(c[way], truth, 5),
         }
-    return out
+        for way in a
+    }
 
 
 def file_sizes(weights: Path, embedded: Path, networks: dict[str, Network]) -> dict[str, Row]:
@@ -151,6 +150,8 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     """All measures of all networks; finished ones are kept in ``--cache``."""
     torch.set_num_threads(args.threads)
     networks = load_networks(args.weights, args.embedded)
+    if args.only:
+        networks = {n: w for n, w in networks.items() if n in args.only}
     results: dict[str, Row] = {n: {} for n in networks}
     if args.cache and args.cache.exists():
         kept = json.loads(args.cache.read_text())
@@ -226,7 +227,7 @@ def table(results: dict[str, Row]) -> str:
             (title.format("MTD leave-one-out 5-NN (reported only)"), partial(token_cell, "mtd"))
         )
     rows.append(("file, MB: float32 (as stored)", file_cell))
-    for batch in (1, 8):
+    for batch in (1, 8) if "ResNet-18" in results else ():
         base = best_time(results["ResNet-18"][f"batch{batch}"])[0]
         title = f"forward 256x256, batch {batch}, ms an image (times ResNet-18)"
         rows.append((title, partial(time_cell, batch, base)))
@@ -273,6 +274,7 @@ def main() -> None:
     parser.add_argument("--embedded", type=Path, default=WEIGHTS)
     parser.add_argument("--cache", type=Path, help="keep the teachers' rows here between runs")
     parser.add_argument("--skip", nargs="*", default=[], choices=["token", "pooling", "memory"])
+    parser.add_argument("--only", nargs="*", help="names of networks, all without it")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     start = time.perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import timm
 import torch
@@ -51,8 +51,8 @@ class Network(Protocol):
     def maps(self, images: Tensor) -> list[Tensor]:
         """Feature maps, finest first, for the patch memory and pooling."""
 
-    def region(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, D) region descriptors of masks (B, H, W)."""
+    def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """(B, D) region descriptors of masks (B, H, W), by way of guidance."""
 
 
 def _masked_mean(features: Tensor, mask: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class Convolutional:
         """layer2 (stride 8) and layer3 (stride 16)."""
         return list(self.module(normalise(images, MEAN, STD))[1:])
 
-    def region(self, images: Tensor, mask: Tensor) -> Tensor:
+    def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Mask-weighted mean of the last stage."""
-        return _masked_mean(self.maps(images)[-1], mask)
+        return {"mean": _masked_mean(self.maps(images)[-1], mask)}
 
 
 @dataclass
@@ -84,7 +84,6 @@ class TinyViT:
     name: str
     module: nn.Module
     guided: int = 9
-    soft: bool = False
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """One map (B, 3 x 192, h, w)."""
@@ -94,19 +93,23 @@ class TinyViT:
         )  # type: ignore[operator]
         return [torch.cat(maps, dim=1)]
 
-    def region(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Class token; only its row of the attention is guided, as AnomalyNCD does."""
-        vit = self.module
-        x = vit._pos_embed(vit.patch_embed(normalise(images, (0.5,) * 3, (0.5,) * 3)))  # type: ignore[operator]
-        grid = (images.shape[2] // 16, images.shape[3] // 16)
-        pooled = pool_mask(mask, grid)
-        row = soft_bias(pooled) if self.soft else hard_bias(pooled)
-        full = x.new_zeros(len(x), 1, x.shape[1], x.shape[1])
-        full[:, 0, 0, 1:] = row
-        first = len(vit.blocks) - self.guided  # type: ignore[arg-type]
-        for number, block in enumerate(vit.blocks):  # type: ignore[arg-type]
-            x = block(x, attn_mask=full if number >= first else None)
-        return vit.norm(x)[:, 0]  # type: ignore[operator,no-any-return]
+    def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Class tokens; only their row of the attention is guided, as AnomalyNCD does."""
+        vit: Any = self.module
+        start = vit._pos_embed(vit.patch_embed(normalise(images, (0.5,) * 3, (0.5,) * 3)))
+        pooled = pool_mask(mask, (images.shape[2] // 16, images.shape[3] // 16))
+        first = len(vit.blocks) - self.guided
+        for block in vit.blocks[:first]:
+            start = block(start)
+        out = {}
+        for way, row in {"hard": hard_bias(pooled), "soft": soft_bias(pooled)}.items():
+            x = start
+            full = x.new_zeros(len(x), 1, x.shape[1], x.shape[1])
+            full[:, 0, 0, 1:] = row
+            for block in vit.blocks[first:]:
+                x = block(x, attn_mask=full)
+            out[way] = vit.norm(x)[:, 0]
+        return out
 
 
 @dataclass
@@ -115,17 +118,18 @@ class Embedded:
 
     name: str
     module: nn.Module
-    soft: bool = False
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Patch descriptors at strides 8 and 16."""
         return list(self.module.patch_descriptors(normalise(images, MEAN, STD)))  # type: ignore[operator]
 
-    def region(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Guided class token."""
+    def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Guided class tokens, both ways in one pass."""
+        model: Any = self.module
         pooled = pool_mask(mask, (-(-images.shape[2] // 16), -(-images.shape[3] // 16)))
-        bias = soft_bias(pooled) if self.soft else hard_bias(pooled)
-        return self.module.embed(normalise(images, MEAN, STD), bias)  # type: ignore[operator,no-any-return]
+        bias = torch.stack([hard_bias(pooled), soft_bias(pooled)], dim=1)
+        hard, soft = model.embed(normalise(images, MEAN, STD), bias).unbind(1)
+        return {"hard": hard, "soft": soft}
 
 
 def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:
