@@ -101,12 +101,21 @@ def fit_source(
 def score_maps(
     source: AnomalyMapSource, samples: Sequence[Sample], store: MapStore, progress: Progress
 ) -> list[Skipped]:
-    """Keep the map of every image that has none yet; returns the images that cannot be scored."""
-    waiting = [s for s in samples if s.name not in store]
-    done, skipped = len(samples) - len(waiting), []
+    """Keep the map of every image, from where an earlier call stopped.
+
+    Returns:
+        The images that cannot be scored.
+    """
+    waiting, skipped = list(samples), []
+    if not source.precomputed:
+        skipped = [s for s in (store.skipped(sample.name) for sample in samples) if s]
+        seen = {s.name for s in skipped}
+        waiting = [s for s in samples if s.name not in store and s.name not in seen]
+    done = len(samples) - len(waiting)
     for sample, result in source.score(waiting):
         if isinstance(result, Skipped):
             skipped.append(result)
+            store.put_skipped(result)
         else:
             store.put(sample.name, result)
         done += 1

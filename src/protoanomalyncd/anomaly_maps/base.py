@@ -35,6 +35,8 @@ class AnomalyMapSource(Protocol):
     """Image -> raw anomaly map. Saved as `name` + `arguments()` + `state()`."""
 
     name: ClassVar[str]
+    precomputed: ClassVar[bool]
+    """Maps are only read. Files are matched to all images of a call, so none may be left out."""
 
     def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
         """Learn from normal images; copies and the order of the images do not matter."""

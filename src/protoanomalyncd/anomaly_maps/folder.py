@@ -206,6 +206,7 @@ class FolderMaps:
     """
 
     name: ClassVar[str] = "folder"
+    precomputed: ClassVar[bool] = True
 
     def __init__(self, folder: Path | str | None = None) -> None:
         self._folder = None if folder is None else Path(folder)

@@ -92,6 +92,7 @@ class PatchMemory:
     """
 
     name: ClassVar[str] = "patch_memory"
+    precomputed: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from protoanomalyncd.persistence.files import replace_atomically
-from protoanomalyncd.structures import FloatArray
+from protoanomalyncd.persistence.files import read_json, replace_atomically, write_json
+from protoanomalyncd.structures import FloatArray, Skipped
 
 __all__ = ["MapStore"]
 
@@ -35,6 +36,16 @@ class MapStore:
                 np.save(file, np.asarray(amap, np.float32), allow_pickle=False)
 
         replace_atomically(self._file(name), write)
+
+    def put_skipped(self, skipped: Skipped) -> None:
+        """Keep why an image has no map."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._file(skipped.name).with_suffix(".json"), asdict(skipped))
+
+    def skipped(self, name: str) -> Skipped | None:
+        """Why an image has no map; None where it has one, or was not seen yet."""
+        path = self._file(name).with_suffix(".json")
+        return Skipped(**read_json(path)) if path.is_file() else None
 
     def get(self, name: str) -> FloatArray:
         """The map of an image, (h, w)."""
