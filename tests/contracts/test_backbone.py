@@ -139,7 +139,7 @@ def test_record_and_state_restore_the_same_network(
 
 
 def test_a_window_that_is_no_multiple_of_the_stride_is_refused(backbone: Backbone) -> None:
-    with pytest.raises(ConfigurationError, match="embedding.input_size: expected a multiple of"):
+    with pytest.raises(ConfigurationError, match=r"embedding\.input_size: expected a multiple of"):
         GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE + 1))
 
 
@@ -190,7 +190,7 @@ def test_a_damaged_folder_is_told_in_one_line(tmp_path: Path, case: str, said: s
 
 
 def test_a_missing_folder_and_an_unknown_name_are_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="config.json is missing"):
+    with pytest.raises(ConfigurationError, match=r"config\.json is missing"):
         create_backbone(f"local-dir:{tmp_path / 'nowhere'}")
     with pytest.raises(ConfigurationError, match="unknown backbone 'resnet5000': expected 'embed"):
         create_backbone("resnet5000")

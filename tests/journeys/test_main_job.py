@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -149,14 +149,14 @@ def test_the_runs_configuration_reproduces_it(world: World, tmp_path: Path) -> N
     assert_same_run(world.run, out)
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedError(KeyboardInterrupt):
     pass
 
 
 def stop_at(stage: str, done: int) -> Callable[[str, int, int], None]:
     def on_progress(now: str, step: int, total: int) -> None:
         if (now, step) == (stage, done):
-            raise Stopped
+            raise StoppedError
 
     return on_progress
 
@@ -172,7 +172,7 @@ def test_an_interrupted_fit_goes_on_and_ends_the_same(
     world: World, tmp_path: Path, places: Sequence[tuple[str, int]]
 ) -> None:
     for place in places:
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             ProtoAnomalyNCD(world.config).fit(
                 world.images,
                 labelled=world.labelled,
@@ -245,7 +245,7 @@ def draw_maps(images: Path, folder: Path, suffix: str) -> Path:
         amap = 0.1 * rng.random((16, 16))
         if sample.mask_path is not None:
             amap += cv2.resize(np.asarray(Image.open(sample.mask_path)) / 255.0, (16, 16))
-        path = (folder / sample.name).with_suffix(f".{suffix.split('-')[0]}")
+        path = (folder / sample.name).with_suffix(f".{suffix.split('-', maxsplit=1)[0]}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == "npy":
             np.save(path, amap)
@@ -307,9 +307,9 @@ def test_copies_of_an_image_get_the_same_class(world: World, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def fitted(world: World, tmp_path: Path) -> Iterator[ProtoAnomalyNCD]:
+def fitted(world: World, tmp_path: Path) -> ProtoAnomalyNCD:
     """A fresh model, fitted on the world's data through Python."""
-    yield ProtoAnomalyNCD(world.config).fit(world.images, labelled=world.labelled)
+    return ProtoAnomalyNCD(world.config).fit(world.images, labelled=world.labelled)
 
 
 def test_the_journey_of_the_class_docstring(

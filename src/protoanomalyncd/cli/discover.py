@@ -13,7 +13,7 @@ import yaml
 
 from protoanomalyncd.cli.console import console, logger, logging_to, progress_bars, show_skipped
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import Dataset, load_dataset, load_labelled
+from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
 from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
 from protoanomalyncd.errors import ConfigurationError, InputError, MissingDependencyError
 from protoanomalyncd.estimator import ProtoAnomalyNCD
@@ -54,17 +54,8 @@ def discover(
     dataset = load_dataset(images)
     base = None if labelled is None else load_labelled(labelled)
     inputs = {"images": str(images), "labelled": _text(labelled), "maps": _text(maps)}
-    identity = fingerprint(
-        {
-            "config": config.to_dict(),
-            "inputs": {k: None if v is None else str(Path(v).resolve()) for k, v in inputs.items()},
-            "files": [
-                _stamp(s)
-                for s in (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
-            ],
-            "maps": [[str(p), *_status(p)] for p in sorted(maps.rglob("*"))] if maps else [],
-        }
-    )
+    identity = _identity(config, dataset, base, inputs)
+    model = ProtoAnomalyNCD(config)
     run = RunFolder(out, identity, overwrite)
     with logging_to(run.partial / names.RUN_LOG), progress_bars(quiet) as on_progress:
         logger.info(
@@ -72,7 +63,6 @@ def discover(
         )
         if run.resumed:
             console.print("going on with the interrupted run")
-        model = ProtoAnomalyNCD(config)
         try:
             model.fit(dataset, labelled=base, maps=maps, work_dir=run.work, on_progress=on_progress)
         except (InputError, ConfigurationError, MissingDependencyError):
@@ -174,6 +164,22 @@ def _tell(discovery: Discovery, out: Path) -> None:
             f"F1 {metrics.f1:.3f}"
         )
     console.print(f"report: [bold]{escape(str(out / names.REPORT))}[/]", soft_wrap=True)
+
+
+def _identity(
+    config: Config, dataset: Dataset, base: LabelledSet | None, inputs: dict[str, str | None]
+) -> str:
+    """What a run depends on: an interrupted run goes on only while all of it is the same."""
+    samples = (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
+    maps = sorted(Path(inputs["maps"]).rglob("*")) if inputs["maps"] else []
+    return fingerprint(
+        {
+            "config": config.to_dict(),
+            "inputs": {k: None if v is None else str(Path(v).resolve()) for k, v in inputs.items()},
+            "files": [_stamp(sample) for sample in samples],
+            "maps": [[str(path), *_status(path)] for path in maps],
+        }
+    )
 
 
 def _stamp(sample: Sample) -> list[Any]:

@@ -72,18 +72,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 2 bad input, 130 interrupted)."""
     command = None
     try:
-        parser = build_parser()
-        options = parser.parse_args(None if arguments is None else list(arguments))
-        command = options.command
-        _COMMANDS[command](parser.instantiate_classes(options)[command])
+        command, options = _parse(arguments)
+        _COMMANDS[command](options)
     except ProtoAnomalyNCDError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        line = " ".join(str(error).split())
+        # A file name need not be valid text.
+        sys.stderr.write(f"error: {line.encode(errors='backslashreplace').decode()}\n")
         return 2
     except KeyboardInterrupt:
         hint = "; the same command goes on where it stopped" if command == "discover" else ""
         sys.stderr.write(f"interrupted{hint}\n")
         return 130
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> tuple[str, Namespace]:
+    """Command and options.
+
+    Raises:
+        ConfigurationError: an option is unknown, missing, or of no use.
+    """
+    parser = build_parser()
+    try:
+        options = parser.parse_args(None if arguments is None else list(arguments))
+        command = str(options.command)
+        return command, parser.instantiate_classes(options)[command]
+    except TypeError as error:  # jsonargparse, where a number stands for a group of settings
+        reason = str(error).split("argument after ** ")[-1]
+        raise ConfigurationError(
+            f"settings: expected names and values in each group of settings, got: {reason}"
+        ) from error
 
 
 def build_parser() -> ArgumentParser:

@@ -43,17 +43,7 @@ def predict(
     """
     fitted = ProtoAnomalyNCD.from_pretrained(model, device=device)
     dataset = load_dataset(images)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"--out {out}: expected a folder, got a file; choose another")
-    if out.exists() and any(out.iterdir()):
-        if not overwrite:
-            raise OutputError(
-                f"--out {out}: expected a new or empty folder; choose another or add --overwrite"
-            )
-        if not (out / names.PREDICTIONS).is_file():
-            raise OutputError(
-                f"--out {out}: expected earlier predictions to replace, got other files"
-            )
+    _check_target(out, overwrite)
     ensure_folder(out.absolute().parent)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as scratch:
         results = Path(scratch) / "results"
@@ -80,3 +70,18 @@ def predict(
         console.print(summary_table(found, describe_classes(found)))
     console.print(f"report: [bold]{out / names.REPORT}[/]", soft_wrap=True)
     return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    """Refuse to replace what is no earlier result, or was not asked to be replaced."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"--out {out}: expected a folder, got a file; choose another")
+    if out.exists() and any(out.iterdir()):
+        if not overwrite:
+            raise OutputError(
+                f"--out {out}: expected a new or empty folder; choose another or add --overwrite"
+            )
+        if not (out / names.PREDICTIONS).is_file():
+            raise OutputError(
+                f"--out {out}: expected earlier predictions to replace, got other files"
+            )

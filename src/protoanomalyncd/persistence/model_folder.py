@@ -61,6 +61,8 @@ def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
     source = model._source
     if source is None:
         raise NotFittedError("save_pretrained: call fit or from_pretrained first")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"model folder {folder}: expected a folder, got a file")
     if folder.exists() and any(folder.iterdir()) and not (folder / MODEL_CONFIG).is_file():
         raise OutputError(
             f"model folder {folder}: expected an empty folder or an older model, got other files"

@@ -108,7 +108,7 @@ def test_a_full_disk_at_the_end_keeps_the_work(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OutputError, match="cannot put the results at .*: No space left"):
+    with pytest.raises(OutputError, match=r"cannot put the results at .*: No space left"):
         run.finish()
     monkeypatch.setattr(os, "replace", replace)
     assert RunFolder(tmp_path / "run", "one").resumed

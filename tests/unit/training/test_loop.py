@@ -74,7 +74,7 @@ def test_the_loss_falls_and_clusters_come_apart(network: Path, labelled: bool) -
     assert len(classes[:, 0].unique()) == N_CLUSTERS
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -87,9 +87,9 @@ def test_resuming_equals_uninterrupted_training(
 
     def stop(done: int, total: int, terms: dict[str, float]) -> None:
         if done == stop_after:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         trainer(network).run(tmp_path / "broken", stop)
     resumed = trainer(network, seed=0)
     with torch.no_grad():  # what a new process has drawn does not matter
@@ -204,10 +204,10 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(
     step(made, optimiser)
 
     def killed(*_: object) -> None:
-        raise Stop
+        raise StopError
 
     monkeypatch.setattr("protoanomalyncd.training.checkpoint.write_json", killed)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         save_checkpoint(tmp_path, 2, made, optimiser)
     other, its = modules()
     assert load_checkpoint(tmp_path, other, its) == 1

@@ -43,20 +43,20 @@ def test_view_0_is_what_prediction_sees(
     assert torch.equal(picked.cls[0], cache.cls[4, 0].float())
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
 def stop(done: int, total: int) -> None:
     if done < total:
-        raise Stop
+        raise StopError
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
     fill_token_cache(tmp_path / "whole", crops, encoder, 2, seed=3)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fill_token_cache(tmp_path / "broken", crops, encoder, 2, seed=3, on_progress=stop)
     steps: list[int] = []
     fill_token_cache(
