@@ -5,7 +5,7 @@
 Maps come from a patch memory on the ResNet-18 of the shared folder (32 x 32, layers 2 and 3), on
 generated images (held-out normals, normals, five of each defect type of nine products) and on 260
 images of NEU-Seg's training split (its memory: patches without defect of 220 others). No MTD image
-is read. Prints the tables of ``docs/defaults-regions.md``.
+is read. Prints the tables of ``docs/defaults.md``.
 """
 
 from __future__ import annotations

@@ -160,7 +160,11 @@ def test_an_unknown_setting_is_named_with_the_known_ones(name: str, known: str) 
 
 @pytest.mark.parametrize(
     ("values", "name"),
-    [({"detector": 5}, "detector"), ({"embedding": {"guidance": None}}, "embedding.guidance"), ([1], "configuration")],
+    [
+        ({"detector": 5}, "detector"),
+        ({"embedding": {"guidance": None}}, "embedding.guidance"),
+        ([1], "configuration"),
+    ],
 )
 def test_a_part_that_is_no_mapping_is_refused(values: Any, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{name}: expected settings by name, got "):

@@ -11,7 +11,7 @@ Two modes:
   identical (golden tests). Its 6 x 6 erosion deletes what is thinner than 6 px.
 * ``default`` (ours) sweeps the float map, resized relative to its own size; nothing is eroded,
   components below a small area are dropped instead, so thin cracks survive. The threshold is the
-  run's middle, not its lowest, which floods what surrounds a defect (docs/defaults-regions.md).
+  run's middle, not its lowest, which floods what surrounds a defect (docs/defaults.md).
 
 Speed (ours): the reference thresholds, erodes and counts 64 times. Flat erosion commutes with
 thresholding, erode(A > t) = (grey-erode(A) > t), so one grey erosion serves all thresholds. Every
