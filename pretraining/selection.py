@@ -32,6 +32,8 @@ from .train import normalise
 MIXTURES: dict[str, dict[str, float]] = {
     "all": MIXTURE,
     "deep": MIXTURE | {"r18_l2": 0.5, "r50_l2": 0.5},
+    "deeper": MIXTURE | {"r18_l2": 0.2, "r50_l2": 0.2},
+    "deepest": MIXTURE | {"r18_l2": 0.05, "r50_l2": 0.05},
     "shallow": MIXTURE | {"r18_l2": 2.0, "r50_l2": 2.0},
     "resnet50": {"r50_l2": 1.0, "r50_l3": 1.0},
     "resnets": {"r18_l2": 1.0, "r50_l2": 1.0, "r18_l3": 1.0, "r50_l3": 1.0},
@@ -108,7 +110,14 @@ def auroc(train: Tensor, test: Tensor, labels: NDArray[np.int64]) -> float:
     """Image AUROC of the largest distance to 4,000 random normal patches."""
     rows = train.flatten(0, 1)
     memory = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:4000]]
-    scores = [float(torch.cdist(x, memory).amin(1).max()) for x in test]
+    centre = memory.mean(0)
+    half = (memory - centre).to(torch.bfloat16).T.contiguous()
+    norm = (memory - centre).square().sum(1)
+    scores = []
+    for patches in test:
+        x = patches - centre
+        products = (x.to(torch.bfloat16) @ half).float()
+        scores.append(float((norm - 2 * products).amin(1).add(x.square().sum(1)).max()))
     return float(roc_auc_score(labels, scores))
 
 
@@ -152,23 +161,28 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--neu", type=int, default=1500, help="NEU-Seg images, at most")
-    parser.add_argument("--skip-detection", action="store_true")
+    parser.add_argument("--skip", nargs="*", default=[], choices=["token", "detection"])
+    parser.add_argument("--mixtures", nargs="*", default=list(MIXTURES), choices=list(MIXTURES))
+    parser.add_argument("--powers", nargs="*", type=float, default=[0.0, 1.0])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     export(args.run, args.run / "export")
     model = timm.create_model(f"local-dir:{args.run / 'export'}", pretrained=True).eval()
     if not isinstance(model, EmbeddedViT):
         raise TypeError("expected the embedded backbone")
-    print("class token", json.dumps(class_token_accuracy(model, args.data, args.neu)), flush=True)
-    if args.skip_detection:
+    if "token" not in args.skip:
+        accuracy = class_token_accuracy(model, args.data, args.neu)
+        print("class token", json.dumps(accuracy), flush=True)
+    if "detection" in args.skip:
         return
     student, space = load_student(args.run), TargetSpace.load(args.run / "targets.safetensors")
     sets = [
         (stage_features(model, a), stage_features(model, b), y)
         for a, b, y in detection_sets(args.data)
     ]
-    for name, mixture in MIXTURES.items():
-        for power in (0.0, 1.0):
+    for name in args.mixtures:
+        mixture = MIXTURES[name]
+        for power in args.powers:
             weights = fold_descriptors(student, space, mixture, power)
             figures = [
                 auroc(grid_features(describe(a, weights)), grid_features(describe(b, weights)), y)
