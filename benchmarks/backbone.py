@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     results: dict[str, Row] = {n: {} for n in networks}
     if args.cache and args.cache.exists():
         kept = json.loads(args.cache.read_text())
-        results |= {n: kept[n] for n in kept if n != "embedded" and n in results}
+        results |= {n: kept[n] for n in kept if n not in args.fresh and n in results}
     jobs: dict[str, Callable[[Network], Row]] = {
         "token": lambda n: measure_class_token(n, args.data),
         "pooling": lambda n: measure_pooling(n, args.data, args.maps / "mtd_fused"),
@@ -191,6 +191,8 @@ def type_cell(kind: str, row: Row) -> str:
 
 def pooling_cell(way: str, row: Row) -> str:
     """NMI / ARI / F1."""
+    if way not in row["pooling"]:
+        return "-"
     return " / ".join(f"{row['pooling'][way][k]:.3f}" for k in ("nmi", "ari", "f1"))
 
 
@@ -220,6 +222,8 @@ def table(results: dict[str, Row]) -> str:
         title = "map-weighted pooling + Ward, `mtd_fused`, {}: NMI / ARI / F1"
         rows.append((title.format("layers together"), partial(pooling_cell, "together")))
         rows.append((title.format("each layer normalised"), partial(pooling_cell, "each")))
+        title = "map-guided class token + Ward, `mtd_fused`: NMI / ARI / F1"
+        rows.append((title, partial(pooling_cell, "token")))
     if all("token" in r for r in results.values()):
         title = "class token or masked mean, true masks, {}"
         rows.append((title.format("NEU-Seg 20-NN accuracy"), partial(token_cell, "neu")))
@@ -259,7 +263,7 @@ def document(results: dict[str, Row], args: argparse.Namespace, seconds: float) 
         torch=torch.__version__,
         minutes=f"{seconds / 60:.0f}",
         load=f"{load:.1f}",
-        kept="; the teachers' rows were kept from an earlier run" if args.cache else "",
+        kept="; rows kept from earlier runs of the same command and machine" if args.cache else "",
         seeds=", ".join(map(str, SEEDS)),
     )
 
@@ -272,7 +276,8 @@ def main() -> None:
     parser.add_argument("--maps", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--embedded", type=Path, default=WEIGHTS)
-    parser.add_argument("--cache", type=Path, help="keep the teachers' rows here between runs")
+    parser.add_argument("--cache", type=Path, help="keep finished rows here between runs")
+    parser.add_argument("--fresh", nargs="*", default=["embedded"], help="rows measured anyway")
     parser.add_argument("--skip", nargs="*", default=[], choices=["token", "pooling", "memory"])
     parser.add_argument("--only", nargs="*", help="names of networks, all without it")
     parser.add_argument("--threads", type=int, default=2)

@@ -20,7 +20,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 from torch import Tensor, nn
 
-from .backbone_networks import Network
+from .backbone_networks import Embedded, Network, TinyViT
 
 TYPES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 MEMORY = 12_000
@@ -172,28 +172,31 @@ def clustering_scores(truth: Labels, found: Labels) -> dict[str, float]:
 def map_weighted(
     network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
-    """Map-weighted means of the features: ``together`` and ``each`` layer normalised.
+    """Map-weighted region features, L2-normalised, by way.
 
-    Weights are the softmax of the 3x3-averaged map over half the deviation of all maps.
+    Weights are the softmax of the 3x3-averaged map over half the deviation of all maps:
+    ``together`` (layers in one vector), ``each`` (layers normalised first) and, of
+    networks with a class token, ``token``: the same logits, 0 at their maximum, as bias.
     """
     smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
     logits = smooth / (0.5 * smooth.std())
-    pooled: list[list[Tensor]] = []
+    parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(test), 8):
-        features = half_maps(network, test[start : start + 8])
-        part = []
-        for layer in features:
-            weights = F.adaptive_avg_pool2d(logits[start : start + 8], layer.shape[-2:])
-            flat = weights.flatten(1).softmax(1)
-            part.append((layer.float().flatten(2) * flat.unsqueeze(1)).sum(2))
-        pooled.append(part)
-    layers = [torch.cat([p[i] for p in pooled]) for i in range(len(pooled[0]))]
-    each = torch.cat([F.normalize(x, dim=1) for x in layers], dim=1)
-    together = torch.cat(layers, dim=1)
-    return {
-        "together": F.normalize(together, dim=1).numpy(),
-        "each": F.normalize(each, dim=1).numpy(),
-    }
+        images, part = test[start : start + 8], logits[start : start + 8]
+        layers = []
+        for layer in half_maps(network, images):
+            weights = F.adaptive_avg_pool2d(part, layer.shape[-2:]).flatten(1).softmax(1)
+            layers.append((layer.flatten(2) * weights.unsqueeze(1)).sum(2))
+        parts.setdefault("together", []).append(torch.cat(layers, dim=1))
+        each = torch.cat([F.normalize(x, dim=1) for x in layers], dim=1)
+        parts.setdefault("each", []).append(each)
+        if isinstance(network, TinyViT | Embedded):
+            bias = F.adaptive_avg_pool2d(part, 16).flatten(1)
+            bias = bias - bias.amax(1, keepdim=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                token = network.tokens(to_tensor(images), [bias])[0]
+            parts.setdefault("token", []).append(token.float())
+    return {way: F.normalize(torch.cat(rows), dim=1).numpy() for way, rows in parts.items()}
 
 
 def ward(features: NDArray[np.float32], types: Labels, k: int = 6) -> dict[str, float]:

@@ -95,20 +95,25 @@ class TinyViT:
 
     def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Class tokens; only their row of the attention is guided, as AnomalyNCD does."""
+        pooled = pool_mask(mask, (images.shape[2] // 16, images.shape[3] // 16))
+        hard, soft = self.tokens(images, [hard_bias(pooled), soft_bias(pooled)])
+        return {"hard": hard, "soft": soft}
+
+    def tokens(self, images: Tensor, biases: list[Tensor]) -> list[Tensor]:
+        """Class tokens (B, D) for each bias (B, P) of the class row."""
         vit: Any = self.module
         start = vit._pos_embed(vit.patch_embed(normalise(images, (0.5,) * 3, (0.5,) * 3)))
-        pooled = pool_mask(mask, (images.shape[2] // 16, images.shape[3] // 16))
         first = len(vit.blocks) - self.guided
         for block in vit.blocks[:first]:
             start = block(start)
-        out = {}
-        for way, row in {"hard": hard_bias(pooled), "soft": soft_bias(pooled)}.items():
+        out = []
+        for row in biases:
             x = start
             full = x.new_zeros(len(x), 1, x.shape[1], x.shape[1])
             full[:, 0, 0, 1:] = row
             for block in vit.blocks[first:]:
                 x = block(x, attn_mask=full)
-            out[way] = vit.norm(x)[:, 0]
+            out.append(vit.norm(x)[:, 0])
         return out
 
 
@@ -125,11 +130,15 @@ class Embedded:
 
     def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Guided class tokens, both ways in one pass."""
-        model: Any = self.module
         pooled = pool_mask(mask, (-(-images.shape[2] // 16), -(-images.shape[3] // 16)))
-        bias = torch.stack([hard_bias(pooled), soft_bias(pooled)], dim=1)
-        hard, soft = model.embed(normalise(images, MEAN, STD), bias).unbind(1)
+        hard, soft = self.tokens(images, [hard_bias(pooled), soft_bias(pooled)])
         return {"hard": hard, "soft": soft}
+
+    def tokens(self, images: Tensor, biases: list[Tensor]) -> list[Tensor]:
+        """Class tokens (B, D) for each bias (B, P) of the class row."""
+        model: Any = self.module
+        found = model.embed(normalise(images, MEAN, STD), torch.stack(biases, dim=1))
+        return list(found.unbind(1))
 
 
 def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:

@@ -32,6 +32,8 @@ __all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoan
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 STEM_WIDTHS = (64, 128)
+DESCRIPTOR_WEIGHTS = (0.35, 0.35, 1.0)
+"""Lengths of the descriptors of stride 8, the middle and the last tokens."""
 MIDDLE_BLOCK = 3
 """Number of transformer blocks before the middle tokens are read."""
 
@@ -237,9 +239,11 @@ class EmbeddedViT(VisionTransformer):
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
         """Descriptors of patches for nearest-neighbour search and pooling.
 
-        Their Euclidean geometry is that of the teachers' features as this network
-        predicts them: a linear prediction W z + b has the same distances as R [z; 1]
-        with [W | b] = Q R, so a small R replaces the wide heads (*ours*).
+        Each of the three layers (stride 8, middle and last tokens) has length one, times
+        its weight: the distances of a layer are the angles between the teachers' features
+        as this network predicts them.  A linear prediction W z + b has the same inner
+        products as R [z; 1] with [W | b] = Q R, so a small R replaces the wide heads
+        (*ours*; lengths and weights chosen on generated defects).
 
         Args:
             x: normalised images (B, 3, H, W).
@@ -254,15 +258,19 @@ class EmbeddedViT(VisionTransformer):
             tokens = patch_rows(block, tokens)
             if number == MIDDLE_BLOCK:
                 middle = tokens
+        weight8, weight_middle, weight_last = DESCRIPTOR_WEIGHTS
+        middle = self.descriptor16_middle(F.layer_norm(middle, middle.shape[-1:]))
+        last = self.descriptor16_last(self.norm(tokens))
         maps16 = torch.cat(
             [
-                self.descriptor16_middle(F.layer_norm(middle, middle.shape[-1:])),
-                self.descriptor16_last(self.norm(tokens)),
+                weight_middle * F.normalize(middle, dim=-1),
+                weight_last * F.normalize(last, dim=-1),
             ],
             dim=-1,
         )
         grid = stride16.shape[-2:]
-        descriptors8: Tensor = self.descriptor8(s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        descriptors8 = self.descriptor8(s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        descriptors8 = weight8 * F.normalize(descriptors8, dim=1)
         return [descriptors8, maps16.transpose(1, 2).unflatten(2, (grid[0], grid[1]))]
 
 
