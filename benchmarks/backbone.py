@@ -58,6 +58,7 @@ Written by `make bench-backbone`; do not edit.
   row guided in the last 9 of 12 blocks; embedded: in all. hard = AnomalyNCD's limit, the
   fullest patches always open; soft = beta 4, rho -1. NEU-Seg: 2,935 training and 608 test
   images of one type, cosine, majority of 20.
+- A dash: not measured in this run, or the network has none.
 - Test images of MTD and NEU-Seg were not seen in training; no MTD figure chose anything.
 """
 WEIGHTS = Path("src/protoanomalyncd/vit/weights")
@@ -163,7 +164,7 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     }
     for job, measure in jobs.items():
         for name, network in networks.items():
-            if job in args.skip or job in results[name]:
+            if args.assemble or job in args.skip or job in results[name]:
                 continue
             results[name][job] = measure(network)
             print(f"{name:10s} {job:8s} {json.dumps(results[name][job])}", flush=True)
@@ -172,33 +173,35 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     for name, size in file_sizes(args.weights, args.embedded, networks).items():
         results[name]["file"] = size
     modules = {n: w.module for n, w in networks.items()}
-    for batch in (1, 8):
-        for name, times in forward_times(modules, 256, batch).items():
+    for batch in (1, 8) if args.repeats else ():
+        for name, times in forward_times(modules, 256, batch, args.repeats).items():
             results[name][f"batch{batch}"] = times
     return results
 
 
 def memory_cell(row: Row) -> str:
     """Mean image AUROC and its range over the seeds."""
+    if "memory" not in row:
+        return "-"
     memory = row["memory"]
     return f"{memory['auroc']:.3f} ({min(memory['seeds']):.3f}-{max(memory['seeds']):.3f})"
 
 
 def type_cell(kind: str, row: Row) -> str:
     """Image AUROC of one defect type."""
-    return f"{row['memory'][kind]:.3f}"
+    return f"{row['memory'][kind]:.3f}" if "memory" in row else "-"
 
 
 def pooling_cell(way: str, row: Row) -> str:
     """NMI / ARI / F1."""
-    if way not in row["pooling"]:
+    if way not in row.get("pooling", {}):
         return "-"
     return " / ".join(f"{row['pooling'][way][k]:.3f}" for k in ("nmi", "ari", "f1"))
 
 
 def token_cell(key: str, row: Row) -> str:
     """Accuracy by way of guidance."""
-    return ", ".join(f"{way} {v[key]:.3f}" for way, v in row["token"].items())
+    return ", ".join(f"{way} {v[key]:.3f}" for way, v in row.get("token", {}).items()) or "-"
 
 
 def file_cell(row: Row) -> str:
@@ -215,23 +218,23 @@ def time_cell(batch: int, base: float, row: Row) -> str:
 def table(results: dict[str, Row]) -> str:
     """The results as a Markdown table."""
     rows: list[tuple[str, Callable[[Row], str]]] = []
-    if all("memory" in r for r in results.values()):
+    if any("memory" in r for r in results.values()):
         rows.append(("patch memory, MTD image AUROC: mean (range over memories)", memory_cell))
         rows += [(f"... {k}", partial(type_cell, k.lower())) for k in TYPES]
-    if all("pooling" in r for r in results.values()):
+    if any("pooling" in r for r in results.values()):
         title = "map-weighted pooling + Ward, `mtd_fused`, {}: NMI / ARI / F1"
         rows.append((title.format("layers together"), partial(pooling_cell, "together")))
         rows.append((title.format("each layer normalised"), partial(pooling_cell, "each")))
         title = "map-guided class token + Ward, `mtd_fused`: NMI / ARI / F1"
         rows.append((title, partial(pooling_cell, "token")))
-    if all("token" in r for r in results.values()):
+    if any("token" in r for r in results.values()):
         title = "class token or masked mean, true masks, {}"
         rows.append((title.format("NEU-Seg 20-NN accuracy"), partial(token_cell, "neu")))
         rows.append(
             (title.format("MTD leave-one-out 5-NN (reported only)"), partial(token_cell, "mtd"))
         )
     rows.append(("file, MB: float32 (as stored)", file_cell))
-    for batch in (1, 8) if "ResNet-18" in results else ():
+    for batch in (1, 8) if "batch1" in results.get("ResNet-18", {}) else ():
         base = best_time(results["ResNet-18"][f"batch{batch}"])[0]
         title = f"forward 256x256, batch {batch}, ms an image (times ResNet-18)"
         rows.append((title, partial(time_cell, batch, base)))
@@ -279,8 +282,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep finished rows here between runs")
     parser.add_argument("--fresh", nargs="*", default=["embedded"], help="rows measured anyway")
     parser.add_argument("--skip", nargs="*", default=[], choices=["token", "pooling", "memory"])
+    parser.add_argument("--assemble", action="store_true", help="rows from --cache, times anew")
     parser.add_argument("--only", nargs="*", help="names of networks, all without it")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=15, help="timed forward passes")
     args = parser.parse_args()
     start = time.perf_counter()
     results = run(args)

@@ -23,11 +23,20 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from .data import load_mtd_normals, neu_single_type
-from .export import MIXTURE, export, fold_descriptors, load_student
-from .student import EmbeddedViT
+from .export import DESCRIPTORS, MIXTURE, export, fold_descriptors, load_student
+from .student import DESCRIPTOR_WEIGHTS, EmbeddedViT
 from .teachers import TargetSpace
 from .textures import Image, add_defect, texture
 from .train import normalise
+
+LENGTHS: dict[str, tuple[float, float, float] | None] = {
+    "as-is": None,
+    "chosen": DESCRIPTOR_WEIGHTS,
+    "equal": (1.0, 1.0, 1.0),
+    "tokens": (0.01, 1.0, 1.0),
+    "last": (0.01, 0.01, 1.0),
+}
+"""Lengths of the three descriptor layers, or None for unnormalised layers."""
 
 MIXTURES: dict[str, dict[str, float]] = {
     "all": MIXTURE,
@@ -93,17 +102,19 @@ def stage_features(model: EmbeddedViT, images: list[Image]) -> tuple[Tensor, Ten
     return torch.cat(fine), torch.cat(coarse)
 
 
-def describe(features: tuple[Tensor, Tensor], weights: dict[str, Tensor]) -> list[Tensor]:
-    """Stage features through candidate descriptor layers."""
-
-    def apply(x: Tensor, name: str) -> Tensor:
-        w, b = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        return F.conv2d(x, w[:, :, None, None], b)
-
+def describe(
+    features: tuple[Tensor, Tensor],
+    weights: dict[str, Tensor],
+    lengths: tuple[float, float, float] | None = DESCRIPTOR_WEIGHTS,
+) -> list[Tensor]:
+    """Stage features through candidate descriptor layers, each of a length or as it is."""
     fine, coarse = features
-    middle, last = coarse.chunk(2, dim=1)
-    deep = [apply(middle, "descriptor16_middle"), apply(last, "descriptor16_last")]
-    return [apply(fine, "descriptor8"), torch.cat(deep, dim=1)]
+    inputs = (fine, *coarse.chunk(2, dim=1))
+    found = []
+    for i, (x, name) in enumerate(zip(inputs, DESCRIPTORS.values(), strict=True)):
+        y = F.conv2d(x, weights[f"{name}.weight"][:, :, None, None], weights[f"{name}.bias"])
+        found.append(y if lengths is None else lengths[i] * F.normalize(y, dim=1))
+    return [found[0], torch.cat(found[1:], dim=1)]
 
 
 def auroc(train: Tensor, test: Tensor, labels: NDArray[np.int64]) -> float:
@@ -164,6 +175,7 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], choices=["token", "detection"])
     parser.add_argument("--mixtures", nargs="*", default=list(MIXTURES), choices=list(MIXTURES))
     parser.add_argument("--powers", nargs="*", type=float, default=[0.0, 1.0])
+    parser.add_argument("--lengths", nargs="*", default=list(LENGTHS), choices=list(LENGTHS))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     export(args.run, args.run / "export")
@@ -184,16 +196,15 @@ def main() -> None:
         mixture = MIXTURES[name]
         for power in args.powers:
             weights = fold_descriptors(student, space, mixture, power)
-            figures = [
-                auroc(grid_features(describe(a, weights)), grid_features(describe(b, weights)), y)
-                for a, b, y in sets
-            ]
-            print(
-                f"{name:9s} power {power:.0f}",
-                [round(f, 3) for f in figures],
-                round(float(np.mean(figures)), 4),
-                flush=True,
-            )
+            for title in args.lengths:
+                ways = [
+                    (describe(a, weights, LENGTHS[title]), describe(b, weights, LENGTHS[title]), y)
+                    for a, b, y in sets
+                ]
+                figures = [auroc(grid_features(a), grid_features(b), y) for a, b, y in ways]
+                rounded = [round(f, 3) for f in figures]
+                mean = round(float(np.mean(figures)), 4)
+                print(f"{name:9s} power {power:.0f} {title:7s}", rounded, mean, flush=True)
 
 
 if __name__ == "__main__":

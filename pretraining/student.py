@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 try:
-    from protoanomalyncd.vit.embedded import EmbeddedViT
+    from protoanomalyncd.vit.embedded import DESCRIPTOR_WEIGHTS, EmbeddedViT
 except ModuleNotFoundError:  # a checkout without installation
     sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
-    from protoanomalyncd.vit.embedded import EmbeddedViT
+    from protoanomalyncd.vit.embedded import DESCRIPTOR_WEIGHTS, EmbeddedViT
 
 from .teachers import TARGETS
 
@@ -47,6 +47,8 @@ WEIGHT = {
     "cls_vit_7": 0.3,
     "vit_cls": 0.3,
 }
+__all__ = ["DESCRIPTOR_WEIGHTS", "EmbeddedViT", "Student", "distance", "guidance", "losses"]
+
 POOLED = ("r50_l3", "r50_l2", "vit_10", "vit_7")
 WIDTH = {"s4": 64, "s8": 128, "middle": 256, "last": 256}
 
