@@ -167,6 +167,7 @@ def train(
         encoder,
         head,
         cache,
+        torch.tensor(everything.anomalous),
         torch.tensor(everything.scores),
         torch.tensor(everything.labels),
         dataclasses.replace(config.training, **variant.get("training", {})),

@@ -140,6 +140,7 @@ class Fit:
             encoder,
             head,
             cache,
+            torch.tensor(everything.anomalous),
             torch.tensor(everything.scores),
             torch.tensor(everything.labels),
             config.training,

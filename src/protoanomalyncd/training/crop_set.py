@@ -39,6 +39,11 @@ class CropSet:
     labels: npt.NDArray[np.int64]
     keys: tuple[str, ...]
 
+    @property
+    def anomalous(self) -> npt.NDArray[np.bool_]:
+        """Whether each crop holds a region, (n,); False = a whole image in which none was found."""
+        return np.array([mask.any() for mask in self.masks], np.bool_)
+
     def __len__(self) -> int:
         return len(self.keys)
 

@@ -44,6 +44,7 @@ class Trainer:
         encoder: its tail is trained in place.
         head: is trained in place.
         cache: tokens of n crops.
+        anomalous: whether each crop holds a region, bool (n,); False = a whole image without one.
         scores: anomaly scores (n,), in [0, 1].
         labels: known classes (n,), -1 = unlabelled.
         training: schedule.
@@ -56,6 +57,7 @@ class Trainer:
         encoder: GuidedEncoder,
         head: PrototypeHead,
         cache: TokenCache,
+        anomalous: Tensor,
         scores: Tensor,
         labels: Tensor,
         training: TrainingConfig,
@@ -63,7 +65,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self.encoder, self.head, self.cache = encoder, head, cache
-        self.scores, self.labels = scores, labels
+        self.anomalous, self.scores, self.labels = anomalous, scores, labels
         self.training, self.prototypes, self.seed = training, prototypes, seed
         self.unlabelled = torch.nonzero(labels < 0).flatten()
         self.labelled = torch.nonzero(labels >= 0).flatten()
@@ -106,7 +108,13 @@ class Trainer:
     def _place_prototypes(self) -> None:
         embeddings = embed_cache(self.encoder, self.cache)
         start = starting_prototypes(
-            embeddings, self.scores, self.labels, self.head.n_base, self.head.n_novel, self.seed
+            embeddings,
+            self.anomalous,
+            self.scores,
+            self.labels,
+            self.head.n_base,
+            self.head.n_novel,
+            self.seed,
         )
         self.head.set_prototypes(start.to(self.device))
 
@@ -157,7 +165,10 @@ class Trainer:
         z1 = self.encoder(self.cache.pick(crops, 1 + first).to(self.device))
         z2 = self.encoder(self.cache.pick(crops, 1 + second).to(self.device))
         return TwoViews(
-            z1, z2, self.scores[unlabelled].to(self.device), self.labels[labelled].to(self.device)
+            z1,
+            z2,
+            self.scores[unlabelled].to(self.device),
+            self.labels[labelled].to(self.device),
         )
 
 

@@ -1,7 +1,8 @@
 """Where the prototypes start: class means for the known, spherical k-means for the novel.
 
-Source: ours (AnomalyNCD and ProtoGCD start at random). The cluster with the lowest mean anomaly
-score takes the place that is reserved for "normal".
+Source: ours (AnomalyNCD and ProtoGCD start at random). Images in which nothing stands out start the
+prototype that is reserved for "normal", and k-means shares out the anomalous regions only. Where
+every image has a region, the cluster with the lowest mean anomaly score takes the reserved place.
 """
 
 from __future__ import annotations
@@ -19,16 +20,23 @@ __all__ = ["starting_prototypes"]
 
 
 def starting_prototypes(
-    embeddings: Tensor, scores: Tensor, labels: Tensor, n_base: int, n_novel: int, seed: int
+    embeddings: Tensor,
+    anomalous: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    n_base: int,
+    n_novel: int,
+    seed: int,
 ) -> Tensor:
     """Directions of all prototypes.
 
     Args:
         embeddings: unit embeddings (n, C).
+        anomalous: whether the crop holds a region, not a whole image without one, bool (n,).
         scores: anomaly scores in [0, 1], (n,).
         labels: known class, -1 = unlabelled, (n,).
         n_base: B.
-        n_novel: N.
+        n_novel: N, at least 2.
         seed: of k-means.
 
     Returns:
@@ -37,10 +45,6 @@ def starting_prototypes(
     Raises:
         DatasetError: fewer unlabelled samples than novel classes.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
     unlabelled = labels < 0
     n_unlabelled = int(unlabelled.sum())
     if n_unlabelled < n_novel:
@@ -50,17 +54,35 @@ def starting_prototypes(
             "add images or lower --n-novel"
         )
     base = [embeddings[labels == k].mean(dim=0) for k in range(n_base)]
-    points = embeddings[unlabelled].double().numpy()
+    quiet = unlabelled & ~anomalous
+    regions = unlabelled & anomalous
+    if bool(quiet.any()) and int(regions.sum()) >= n_novel - 1:
+        normal = embeddings[quiet].mean(dim=0, keepdim=True)
+        novel = torch.cat([normal, _centres(embeddings[regions], n_novel - 1, seed)[0]])
+    else:
+        centres, members = _centres(embeddings[unlabelled], n_novel, seed)
+        novel = centres[_lowest_first(scores[unlabelled], members, n_novel)]
+    return F.normalize(torch.cat([torch.stack(base), novel]) if base else novel, dim=-1)
+
+
+def _centres(embeddings: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Centres (k, C) and members (n,) of k-means."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(n_novel, n_init=10, random_state=seed).fit(points)
-    of_cluster = scores[unlabelled].numpy()
-    mean_scores = [
-        of_cluster[found.labels_ == k].mean() if (found.labels_ == k).any() else np.inf
-        for k in range(n_novel)
+        found = KMeans(n_clusters, n_init=10, random_state=seed).fit(embeddings.double().numpy())
+    centres = torch.from_numpy(found.cluster_centers_).to(embeddings.dtype)
+    return centres, torch.from_numpy(found.labels_)
+
+
+def _lowest_first(scores: Tensor, members: Tensor, n_clusters: int) -> list[int]:
+    """The cluster with the lowest mean score, then the others in their own order."""
+    means = [
+        float(scores[members == k].mean()) if bool((members == k).any()) else np.inf
+        for k in range(n_clusters)
     ]
-    order = np.argsort(mean_scores, kind="stable")
-    # The most anomalous others follow in k-means' own order; only "normal" has a reserved place.
-    rest = sorted(int(k) for k in order[1:])
-    novel = torch.from_numpy(found.cluster_centers_[[int(order[0]), *rest]]).to(embeddings.dtype)
-    return F.normalize(torch.cat([torch.stack(base), novel]) if base else novel, dim=-1)
+    lowest = int(np.argmin(means))
+    return [lowest, *(k for k in range(n_clusters) if k != lowest)]

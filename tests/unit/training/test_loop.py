@@ -42,7 +42,8 @@ def trainer(network: Path, epochs: int = 3, labelled: bool = True, seed: int = 0
     head = PrototypeHead(WIDTH, int(labelled), 2 if labelled else 3, 16)
     training = TrainingConfig(epochs=epochs, views=2, batch_size=24)
     scores = torch.linspace(0, 1, len(clusters))
-    return Trainer(encoder, head, cache, scores, labels, training, PrototypeConfig(), seed)
+    found = torch.ones(len(labels), dtype=torch.bool)
+    return Trainer(encoder, head, cache, found, scores, labels, training, PrototypeConfig(), seed)
 
 
 def weights(made: Trainer) -> dict[str, Tensor]:

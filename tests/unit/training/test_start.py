@@ -10,6 +10,8 @@ from torch import Tensor
 from protoanomalyncd.errors import DatasetError
 from protoanomalyncd.training.start import starting_prototypes
 
+ALL = torch.ones(100, dtype=torch.bool)
+
 
 def blobs(n_each: int, n_clusters: int) -> tuple[Tensor, Tensor]:
     """Unit points around the axes, and the axis of each."""
@@ -22,7 +24,7 @@ def test_known_classes_start_at_their_means_and_normal_at_the_lowest_scores() ->
     points, axis = blobs(6, 5)
     labels = torch.where(axis < 2, axis, -1)
     scores = torch.tensor([1.0, 1.0, 0.9, 0.2, 0.8])[axis]
-    found = starting_prototypes(points, scores, labels, 2, 3, seed=0)
+    found = starting_prototypes(points, ALL[: len(points)], scores, labels, 2, 3, seed=0)
     assert found.shape == (5, 8)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
     nearest = found.argmax(dim=1).tolist()
@@ -36,16 +38,16 @@ def test_known_classes_start_at_their_means_and_normal_at_the_lowest_scores() ->
 def test_without_known_classes() -> None:
     points, axis = blobs(5, 3)
     scores = torch.tensor([0.9, 0.8, 0.1])[axis]
-    found = starting_prototypes(points, scores, torch.full((15,), -1), 0, 3, seed=1)
+    found = starting_prototypes(points, ALL[:15], scores, torch.full((15,), -1), 0, 3, seed=1)
     assert int(found[0].argmax()) == 2
-    again = starting_prototypes(points, scores, torch.full((15,), -1), 0, 3, seed=1)
+    again = starting_prototypes(points, ALL[:15], scores, torch.full((15,), -1), 0, 3, seed=1)
     assert torch.equal(found, again)
 
 
 def test_fewer_regions_than_classes_is_one_clear_line() -> None:
     points, _ = blobs(1, 3)
     with pytest.raises(DatasetError) as caught:
-        starting_prototypes(points, torch.rand(3), torch.full((3,), -1), 0, 4, seed=0)
+        starting_prototypes(points, ALL[:3], torch.rand(3), torch.full((3,), -1), 0, 4, seed=0)
     message = str(caught.value)
     assert "(4), got 3" in message
     assert "--n-novel" in message
@@ -54,5 +56,17 @@ def test_fewer_regions_than_classes_is_one_clear_line() -> None:
 
 def test_as_many_regions_as_classes_and_equal_regions_are_enough() -> None:
     points = F.normalize(torch.ones(4, 8), dim=1)
-    found = starting_prototypes(points, torch.rand(4), torch.full((4,), -1), 0, 4, seed=0)
+    found = starting_prototypes(points, ALL[:4], torch.rand(4), torch.full((4,), -1), 0, 4, seed=0)
     assert torch.isfinite(found).all()
+
+
+def test_images_without_a_region_start_the_normal_prototype() -> None:
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.tensor([0] * 6 + [1] * 6 + [2] * 9 + [3] * 9)  # two kinds of defect, two of normal
+    points = F.normalize(torch.eye(8)[axis] + 0.05 * torch.randn(30, 8, generator=generator), dim=1)
+    anomalous = axis < 2
+    found = starting_prototypes(
+        points, anomalous, torch.where(anomalous, 0.9, 0.1), torch.full((30,), -1), 0, 3, seed=0
+    )
+    torch.testing.assert_close(found[0, 2], found[0, 3], atol=0.05, rtol=0)  # both kinds of normal
+    assert sorted(found[1:].argmax(dim=1).tolist()) == [0, 1]
