@@ -2,7 +2,7 @@
 
 ``python -m pretraining.selection --run RUN --data D`` prints, for several mixtures of
 teacher layers and two geometries: the image AUROC of a patch memory on crops with
-generated defects (held-out MTD normals and generated textures, one memory each), and
+generated defects (on MTD normals, most of them training images too, and on generated textures), and
 the class token's 20-NN accuracy on a held-out fifth of NEU-Seg's training split.
 NEU-Seg's labels are used here to choose, never in a training loss.
 """

@@ -149,8 +149,8 @@ class ProtoAnomalyNCD:
             labelled: base set of known defects of other products, with masks; None = none.
             maps: folder of anomaly maps of any detector; None = the built-in detector, fitted on
                 train/good.
-            work_dir: keeps intermediate results, so that an interrupted fit goes on; None = a
-                temporary folder.
+            work_dir: keeps intermediate results, so that an interrupted fit goes on; belongs to
+                these images and settings, and must be empty for others. None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
 
         Returns:

@@ -1,4 +1,4 @@
-"""config.py: a bad value is one line that names its field; what is written is read back."""
+"""Configuration: a bad value is one line that names its field; what is written is read back."""
 
 from __future__ import annotations
 
