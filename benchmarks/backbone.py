@@ -59,8 +59,8 @@ Written by `make bench-backbone`; do not edit.
   fullest patches always open; soft = beta 4, rho -1. NEU-Seg: 2,935 training and 608 test
   images of one type, cosine, majority of 20.
 - A dash: not measured in this run, or the network has none.
-- Test images of MTD and NEU-Seg were not seen in training; what was chosen, and by which figures, is in the
-  model card.
+- Test images of MTD and NEU-Seg were not seen in training; what was chosen, and by which
+  figures, is in the model card.
 """
 WEIGHTS = Path("src/protoanomalyncd/vit/weights")
 Row = dict[str, Any]
