@@ -17,6 +17,7 @@ __all__ = [
     "read_json",
     "read_tensors",
     "replace_atomically",
+    "write_bytes",
     "write_json",
     "write_tensors",
     "write_text",
@@ -59,9 +60,18 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        OutputError: the folder does not exist or cannot be written to.
+    """
+    replace_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    replace_atomically(path, lambda temporary: _write_bytes(temporary, text.encode("utf-8")))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -74,7 +84,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    replace_atomically(path, lambda temporary: _write_bytes(temporary, save(flat)))
+    write_bytes(path, save(flat))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from protoanomalyncd.persistence.files import write_bytes
 from protoanomalyncd.reports.classes import ClassSummary, summarise_classes
 from protoanomalyncd.reports.data import ReportData
-from protoanomalyncd.reports.files import write_atomically
 from protoanomalyncd.reports.gallery import Gallery, Pictures, build_pictures, choose_examples
 from protoanomalyncd.reports.headline import build_headline, group_skipped
 from protoanomalyncd.reports.region_map import HEIGHT, WIDTH, RegionMap, build_map
@@ -49,7 +49,8 @@ def write_report(path: Path, report: ReportData) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    return write_atomically(Path(path), render_report(report).encode("utf-8", "replace"))
+    write_bytes(Path(path), render_report(report).encode("utf-8", "replace"))
+    return Path(path)
 
 
 def render_report(report: ReportData) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protoanomalyncd.errors import InputError
-from protoanomalyncd.reports.files import write_atomically
+from protoanomalyncd.persistence.files import write_bytes
 from protoanomalyncd.structures import Discovery
 
 __all__ = [
@@ -173,7 +173,8 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(header)
     writer.writerows(rows)
-    return write_atomically(path, buffer.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(Path(path), buffer.getvalue().encode("utf-8", "surrogateescape"))
+    return Path(path)
 
 
 def _decimal(value: float) -> str:

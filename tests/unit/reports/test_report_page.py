@@ -299,7 +299,7 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("protoanomalyncd.reports.files.os.replace", refuse)
+    monkeypatch.setattr("protoanomalyncd.persistence.files.os.replace", refuse)
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(path, report(discovery(6)))
     assert path.read_bytes() == before
