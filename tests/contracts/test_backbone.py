@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -212,3 +214,16 @@ def test_a_network_without_the_needed_strides_is_refused(tmp_path: Path) -> None
     folder = network_folder(tmp_path / "n", "test_vit_relpos")
     with pytest.raises(ConfigurationError, match="expected"):
         create_backbone(f"local-dir:{folder}")
+
+
+def test_a_saved_embedded_model_is_restored_by_a_fresh_process() -> None:
+    """Nothing else has registered the network with timm there."""
+    record = {"kind": "vit", "source": "", "architecture": "protoanomalyncd_embedded", "name": "e"}
+    program = (
+        "from protoanomalyncd.vit.backbone import restore_backbone\n"
+        f"assert restore_backbone({record!r}).embed_dim == 256\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

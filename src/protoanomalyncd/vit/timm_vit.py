@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
