@@ -48,7 +48,7 @@ bench-backbone: environment ## the embedded backbone beside others -> docs/backb
 		--maps $(SHARED)/maps --out docs/backbone.md $(ARGS)
 
 bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
-	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --maps $(SHARED)/maps --out docs/mtd.md $(ARGS)
+	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
 
 # --- the environment ------------------------------------------------------------------------------
 

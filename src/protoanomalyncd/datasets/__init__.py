@@ -18,7 +18,6 @@ Example::
     image = read_image(data.unlabelled[0].path)
 """
 
-from protoanomalyncd.datasets.folders import in_content_order
 from protoanomalyncd.datasets.generated import (
     DEFECT_TYPES,
     PRODUCTS,
@@ -53,7 +52,6 @@ __all__ = [
     "defect_types_of",
     "generate",
     "generate_labelled",
-    "in_content_order",
     "load_dataset",
     "load_labelled",
     "prepare_mtd",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from protoanomalyncd.datasets.images import IMAGE_SUFFIXES, content_key
+from protoanomalyncd.datasets.images import IMAGE_SUFFIXES
 from protoanomalyncd.errors import DatasetError
-from protoanomalyncd.structures import Sample, Skipped
+from protoanomalyncd.structures import Skipped
 
-__all__ = ["existing_folder", "find_mask", "image_files", "in_content_order", "subfolders"]
+__all__ = ["existing_folder", "find_mask", "image_files", "subfolders"]
 
 _SIDE_SUFFIXES = frozenset(
     {".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".npy", ".npz", ".pdf"}
@@ -85,15 +85,6 @@ def find_mask(folder: Path, image: Path) -> Path | None:
             if candidate.is_file():
                 return candidate
     return None
-
-
-def in_content_order(samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    """Samples in the canonical order: by the content of their files.
-
-    Raises:
-        ImageError: a file cannot be read.
-    """
-    return tuple(sorted(samples, key=lambda s: (content_key(s.path), s.name)))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -12,12 +12,12 @@ import pytest
 
 from protoanomalyncd.datasets import (
     LabelledSet,
-    in_content_order,
     load_dataset,
     load_labelled,
     take_per_class,
 )
 from protoanomalyncd.errors import ConfigurationError, DatasetError
+from protoanomalyncd.stages import by_content
 from protoanomalyncd.structures import Sample
 
 Write = Callable[..., Path]
@@ -251,8 +251,8 @@ def test_the_draw_follows_contents_not_names(tmp_path: Path, write_image: Write)
     assert len(drawn) == 6
     assert drawn == contents(take_per_class(two, 3, seed=4))
     assert drawn < contents(take_per_class(one, 4, seed=4))
-    first = [s.path.read_bytes() for s in in_content_order(one.samples)]
-    second = [s.path.read_bytes() for s in in_content_order(reversed(two.samples))]
+    first = [s.path.read_bytes() for _, s in by_content(one.samples, [])]
+    second = [s.path.read_bytes() for _, s in by_content(two.samples[::-1], [])]
     assert first == second
     assert first != [s.path.read_bytes() for s in one.samples]
 
