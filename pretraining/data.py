@@ -18,7 +18,7 @@ from .textures import Image, Mask, add_defect, texture
 HELD_OUT = 20
 """Every 20th image of a source is kept for validation."""
 
-SHARES = {"natural": 0.32, "neu_seg": 0.26, "mtd": 0.22, "textures": 0.20}
+SHARES = {"natural": 0.34, "neu_seg": 0.20, "mtd": 0.26, "textures": 0.20}
 
 
 def _read(path: Path) -> Image:
@@ -67,7 +67,7 @@ class CropSampler:
 
     sources: dict[str, list[Image]]
     held_out: bool = False
-    defects: float = 0.35
+    defects: float = 0.5
 
     def __post_init__(self) -> None:
         self._pools: dict[str, list[Image]] = {}

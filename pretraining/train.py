@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,14 @@ from .student import Student, guidance, losses
 from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
-PHASES = ((0.65, 128, 24), (0.9, 192, 12), (1.01, 256, 6))
-"""(until this share of the time, crop size in pixels, batch size)."""
+BATCH = {128: 48, 192: 22, 256: 12}
+"""Batch size for every crop size, pixels: about as many patches each."""
+
+PHASES = ((0.55, (0.5, 0.3, 0.2)), (1.01, (0.15, 0.3, 0.55)))
+"""(until this share of the time, chances of the crop sizes): evaluation is at 224 and 256."""
+
+SIZES = tuple(BATCH)
+CHECKED_SIZES = (128, 256)
 
 
 def schedule(share: float, peak: float) -> float:
@@ -100,6 +107,8 @@ class Trainer:
         if (self.out / "state.json").exists():
             self._resume()
         else:
+            if args.start is not None:
+                self._start_from(args.start)
             self.ema = {k: v.clone() for k, v in self.student.state_dict().items()}
         self.rng = np.random.default_rng(args.seed + self.step)
 
@@ -115,6 +124,13 @@ class Trainer:
             kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if kept:
                 optimiser.state[p] = kept
+
+    def _start_from(self, run: Path) -> None:
+        """Averaged weights and target space of another run: a further round of training."""
+        tensors = load_file(str(run / "state.safetensors"))
+        averaged = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+        self.student.load_state_dict(averaged)
+        shutil.copyfile(run / "targets.safetensors", self.out / "targets.safetensors")
 
     def _parameters(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor]]:
         """Every trained parameter with its optimiser, in a fixed order."""
@@ -168,24 +184,44 @@ class Trainer:
             f.write(json.dumps(record) + "\n")
 
 
+Held = list[tuple[Tensor, dict[str, Tensor], Tensor]]
+"""Validation crops of one size each: images, targets, guidance biases."""
+
+
 @torch.no_grad()
-def validate(
-    trainer: Trainer, student: Student, held: tuple[Tensor, dict[str, Tensor], Tensor]
-) -> dict[str, float]:
-    """Cosines of the averaged weights on held-out crops."""
+def validate(trainer: Trainer, student: Student, held: Held) -> dict[str, dict[str, float]]:
+    """Cosines of the averaged weights on held-out crops, by crop size."""
     student.load_state_dict(trainer.ema)
     student.eval()
-    parts = []
-    with torch.autocast("cpu", torch.bfloat16):
-        for i in range(0, len(held[0]), 32):
-            part = {k: v[i : i + 32] for k, v in held[1].items()}
-            parts.append(losses(student, held[0][i : i + 32], part, held[2][i : i + 32])[1])
-    return {k: round(float(np.mean([p[k] for p in parts])), 4) for k in parts[0]}
+    out = {}
+    for x, targets, bias in held:
+        parts = []
+        with torch.autocast("cpu", torch.bfloat16):
+            for i in range(0, len(x), 16):
+                part = {k: v[i : i + 16] for k, v in targets.items()}
+                parts.append(losses(student, x[i : i + 16], part, bias[i : i + 16])[1])
+        size = str(x.shape[-1])
+        out[size] = {k: round(float(np.mean([p[k] for p in parts])), 4) for k in parts[0]}
+    return out
 
 
-def prepare(
-    args: argparse.Namespace,
-) -> tuple[Replay, tuple[Tensor, dict[str, Tensor], Tensor], Tensor]:
+def held_out_crops(
+    sampler: CropSampler, teachers: Teachers, space: TargetSpace, bank: Tensor
+) -> Held:
+    """The same validation crops in every run, at each of ``CHECKED_SIZES``."""
+    out: Held = []
+    for size in CHECKED_SIZES:
+        rng = np.random.default_rng(12345)
+        images, masks = sampler.batch(rng, 192 * 128 // size, size)
+        raw, x = normalise(images)
+        parts = [space.reduce(teachers(raw[i : i + 16])) for i in range(0, len(raw), 16)]
+        targets = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
+        grids = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
+        out.append((x, targets, guidance(rng, F.adaptive_avg_pool2d(bank, size // 16), grids, 3)))
+    return out
+
+
+def prepare(args: argparse.Namespace) -> tuple[dict[int, Replay], Held, Tensor]:
     """Sources, teachers, target space, validation crops and guidance regions."""
     sources = load_sources(args.data)
     teachers = Teachers(args.teachers)
@@ -198,15 +234,10 @@ def prepare(
         )
         space.save(path)
     space = TargetSpace.load(path)
-    rng = np.random.default_rng(12345)
-    bank = torch.from_numpy(region_bank(rng, 3000, 64))
-    images, masks = CropSampler(sources, held_out=True).batch(rng, 192, 128)
-    raw, x = normalise(images)
-    parts = [space.reduce(teachers(raw[i : i + 32])) for i in range(0, len(raw), 32)]
-    targets = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
-    grids = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
-    bias = guidance(rng, F.adaptive_avg_pool2d(bank, 8), grids, 3)
-    return Replay(train, teachers, space, args.memory), (x, targets, bias), bank
+    bank = torch.from_numpy(region_bank(np.random.default_rng(12345), 3000, 64))
+    held = held_out_crops(CropSampler(sources, held_out=True), teachers, space, bank)
+    memory = {s: args.memory * SIZES[0] ** 2 // s**2 for s in SIZES}
+    return {s: Replay(train, teachers, space, memory[s]) for s in SIZES}, held, bank
 
 
 def train(args: argparse.Namespace) -> None:
@@ -215,61 +246,46 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     trainer = Trainer(args)
-    replay, held, bank = prepare(args)
+    replays, held, bank = prepare(args)
     checker = Student()
-    size, budget = 0, args.minutes * 60
+    budget, fresh = args.minutes * 60, 0.0
+    banks = {s: F.adaptive_avg_pool2d(bank, s // 16) for s in SIZES}
+    draws = dict.fromkeys(SIZES, 0)
     clock = saved = checked = time.monotonic()
-    grid_bank, fresh = bank, 0.0
     while trainer.elapsed < budget:
         share = trainer.elapsed / budget
-        _, wanted, batch = next(p for p in PHASES if share < p[0])
-        if wanted != size:
-            size, replay.items = wanted, []
-            grid_bank = F.adaptive_avg_pool2d(bank, size // 16)
-            while len(replay.items) < 6 * batch:
-                replay.add(trainer.rng, batch, size)
+        chances = next(p for p in PHASES if share < p[0])[1]
+        size = SIZES[int(trainer.rng.choice(len(SIZES), p=chances))]
+        batch, replay = BATCH[size], replays[size]
         began = time.monotonic()
-        if trainer.step % args.reuse == 0:
+        while len(replay.items) < 2 * batch or draws[size] % args.reuse == 0:
             replay.add(trainer.rng, batch, size)
+            draws[size] += 1
+        draws[size] += 1
         fresh += time.monotonic() - began
         x, grids, targets = replay.draw(trainer.rng, batch)
-        bias = guidance(trainer.rng, grid_bank, grids, 3)
+        bias = guidance(trainer.rng, banks[size], grids, 3)
         trainer.student.train()
         loss, cosines = trainer.update(x, targets, bias, schedule(share, args.lr))
         now = time.monotonic()
         trainer.elapsed += now - clock
         clock = now
+        minutes = round(trainer.elapsed / 60, 2)
         if trainer.step % 50 == 0:
-            record = {k: round(v, 3) for k, v in cosines.items()}
-            head = {
-                "step": trainer.step,
-                "seen": trainer.seen,
-                "minutes": round(trainer.elapsed / 60, 2),
-                "size": size,
-                "fresh_seconds": round(fresh, 1),
-            }
-            trainer.log({**head, "loss": round(loss, 4), **record})
+            head = {"step": trainer.step, "seen": trainer.seen, "minutes": minutes}
+            more = {"size": size, "fresh_seconds": round(fresh, 1), "loss": round(loss, 4)}
+            trainer.log({**head, **more, **{k: round(v, 3) for k, v in cosines.items()}})
             fresh = 0.0
-        if now - checked > 480:
-            trainer.log(
-                {
-                    "step": trainer.step,
-                    "minutes": round(trainer.elapsed / 60, 2),
-                    "held_out": validate(trainer, checker, held),
-                }
-            )
-            checked = time.monotonic()
+        if now - checked > 600:
+            checked = now
+            held_out = validate(trainer, checker, held)
+            trainer.log({"step": trainer.step, "minutes": minutes, "held_out": held_out})
         if now - saved > 150:
             trainer.save()
-            saved = time.monotonic()
+            saved = now
     trainer.save()
-    trainer.log(
-        {
-            "step": trainer.step,
-            "minutes": round(trainer.elapsed / 60, 2),
-            "held_out": validate(trainer, checker, held),
-        }
-    )
+    held_out = validate(trainer, checker, held)
+    trainer.log({"step": trainer.step, "minutes": round(budget / 60, 2), "held_out": held_out})
 
 
 def main() -> None:
@@ -280,8 +296,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--reuse", type=int, default=8, help="optimiser steps for each fresh batch")
-    parser.add_argument("--memory", type=int, default=3072, help="crops kept with their targets")
+    parser.add_argument("--start", type=Path, help="run whose averaged weights to start from")
+    parser.add_argument("--reuse", type=int, default=8, help="draws for each fresh batch")
+    parser.add_argument("--memory", type=int, default=4096, help="crops kept of 128 pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
