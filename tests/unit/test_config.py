@@ -42,6 +42,8 @@ BAD: dict[str, list[Any]] = {
     "embedding.guidance.hide_class_key": ["yes", 1],
     "embedding.guidance.mode": ["strong"],
     "embedding.guidance.beta": [0.0, -1.0, math.nan],
+    "embedding.guidance.betas": [[0.0], [1.0, -1.0], [], 4.0, ["strong"]],
+    "embedding.guidance.learn_beta": ["yes", 1],
     "embedding.guidance.object_factor": [1.0, -1.5, math.nan],
     "embedding.guidance.share_of_blocks": [0.0, 1.1, math.nan],
     "prototypes.temperature": [0.0, math.nan],
@@ -110,7 +112,7 @@ def test_a_bad_value_is_one_line_that_names_the_setting(name: str, value: Any) -
     assert "\n" not in message
     shown = name.removeprefix("embedding.") if "guidance" in name else name
     assert message.startswith(f"{shown}: expected ")
-    assert repr(value) in message
+    assert repr(value) in message or repr(value).strip("[]") in message
 
 
 def test_the_defaults_are_valid_and_round_trip() -> None:
@@ -128,6 +130,7 @@ def test_the_defaults_are_valid_and_round_trip() -> None:
         ("crops.max_half_side", 0.4),
         ("embedding.guidance.mode", "hard"),
         ("embedding.guidance.hide_class_key", True),
+        ("embedding.guidance.betas", (1.0, 2.5)),
         ("prototypes.temperature", 0.2),
         ("training.epochs", 1),
         ("outliers.false_rejection_rate", 0.05),

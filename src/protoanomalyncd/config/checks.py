@@ -33,6 +33,9 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
     """The value as `kind`; a whole number may stand for a float, nothing else is converted."""
     if isinstance(kind, types.UnionType):  # X | None
         return None if value is None else _typed(value, typing.get_args(kind)[0], name)
+    if typing.get_origin(kind) is tuple:  # tuple[X, ...]; YAML and JSON know lists only
+        require(isinstance(value, list | tuple), name, "a list", value)
+        return tuple(_typed(item, typing.get_args(kind)[0], name) for item in value)
     if kind is float:
         require(
             isinstance(value, numbers.Real) and not isinstance(value, bool), name, "a number", value

@@ -21,9 +21,13 @@ class GuidanceConfig:
     """How the anomaly map guides the class token (Region Guidance Factor).
 
     Args:
-        mode: ``soft`` (M = beta g), ``hard`` (AnomalyNCD: -1e9 where the pooled mask < 0.5) or
-            ``none``.
+        mode: ``soft`` (M = beta g), ``hard`` (-1e9 where the pooled value < 0.5; an image without
+            such a patch stays unguided), ``reference`` (AnomalyNCD's hard mask, step for step: the
+            binary mask alone counts, and an empty one closes every patch) or ``none``.
         beta: strength; the attention logit of a fully anomalous patch.
+        betas: strength of each guided block, first to last, instead of `beta`; ``soft`` only.
+        learn_beta: the strength in the trained tail starts at its beta and is learned; frozen
+            blocks keep theirs. ``soft`` only.
         object_factor: g of a normal patch on the object (rho_o).
         background_factor: g of a background patch (rho_b), below `object_factor`.
         share_of_blocks: last share of the blocks in which the class token is guided, in (0, 1].
@@ -31,8 +35,10 @@ class GuidanceConfig:
             serves every guidance; None = as the backbone was trained.
     """
 
-    mode: Literal["soft", "hard", "none"] = "soft"
+    mode: Literal["soft", "hard", "reference", "none"] = "soft"
     beta: float = 4.0
+    betas: tuple[float, ...] | None = None
+    learn_beta: bool = False
     object_factor: float = 0.0
     background_factor: float = -1.0
     share_of_blocks: float = 1.0
@@ -41,9 +47,25 @@ class GuidanceConfig:
     def __post_init__(self) -> None:
         check_types(self, "guidance.")
         require(
-            self.mode in ("soft", "hard", "none"), "guidance.mode", "soft, hard or none", self.mode
+            self.mode in ("soft", "hard", "reference", "none"),
+            "guidance.mode",
+            "soft, hard, reference or none",
+            self.mode,
         )
         require(self.beta > 0, "guidance.beta", "above 0", self.beta)
+        require(
+            self.betas is None
+            or (self.mode == "soft" and len(self.betas) > 0 and min(self.betas) > 0),
+            "guidance.betas",
+            "numbers above 0 and guidance.mode soft, or null",
+            self.betas,
+        )
+        require(
+            not self.learn_beta or self.mode == "soft",
+            "guidance.learn_beta",
+            "false unless guidance.mode is soft",
+            self.learn_beta,
+        )
         require(
             self.background_factor <= self.object_factor < 1,
             "guidance.object_factor",
@@ -56,6 +78,11 @@ class GuidanceConfig:
             "in (0, 1]",
             self.share_of_blocks,
         )
+
+    @property
+    def mask_only(self) -> bool:
+        """Whether the binary mask alone guides, without the scores of the map."""
+        return self.mode == "reference"
 
 
 @dataclass(frozen=True)

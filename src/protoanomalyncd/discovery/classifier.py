@@ -77,10 +77,11 @@ class RegionClassifier:
     def embed(self, crops: CropSet) -> Tensor:
         """Plain views of crops -> unit embeddings (R, C), on the CPU."""
         side = self.encoder.config.input_size
+        mask_only = self.encoder.config.guidance.mask_only
         device = self.head.weight.device
         rows = []
         for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
-            window, values = plain_view(image, mask, amap, side)
+            window, values = plain_view(image, mask, amap, side, mask_only)
             rows.append(
                 self.encoder.embed(
                     torch.from_numpy(window)[None].to(device),

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ def fill_token_cache(
     n_views: int,
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
+    recolouring: Literal["default", "reference"] = "default",
 ) -> TokenCache:
     """Compute what is not there yet.
 
@@ -75,6 +77,7 @@ def fill_token_cache(
         n_views: augmented views beside the plain one.
         seed: of the augmentations.
         on_progress: called with (crops done, n).
+        recolouring: of the augmented views.
 
     Raises:
         OutputError: the disk is too small for the cache.
@@ -92,7 +95,7 @@ def fill_token_cache(
     while done < len(crops):
         stop = min(done + _CHUNK, len(crops))
         for crop in range(done, stop):
-            _fill_one(cache, crops, crop, encoder, seed)
+            _fill_one(cache, crops, crop, encoder, seed, recolouring)
         done = stop
         write_json(state, {"done": done})
         if on_progress:
@@ -101,13 +104,23 @@ def fill_token_cache(
 
 
 def _fill_one(
-    cache: TokenCache, crops: CropSet, crop: int, encoder: GuidedEncoder, seed: int
+    cache: TokenCache,
+    crops: CropSet,
+    crop: int,
+    encoder: GuidedEncoder,
+    seed: int,
+    recolouring: Literal["default", "reference"],
 ) -> None:
-    side = encoder.config.input_size
+    side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
     arguments = (crops.images[crop], crops.masks[crop], crops.maps[crop], side)
-    pictures = [plain_view(*arguments)]
+    pictures = [plain_view(*arguments, mask_only)]
     pictures += [
-        augmented_view(*arguments, view_generator(crops.keys[crop], view, seed))
+        augmented_view(
+            *arguments,
+            view_generator(crops.keys[crop], view, seed),
+            mask_only=mask_only,
+            recolouring=recolouring,
+        )
         for view in range(1, cache.n_views)
     ]
     device = next(encoder.tail.parameters()).device

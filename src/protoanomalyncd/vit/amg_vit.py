@@ -22,7 +22,7 @@ from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 __all__ = ["GuidedEncoder", "anomaly_values", "centre_window"]
 
 
-def anomaly_values(mask: MaskArray, amap: FloatArray) -> FloatArray:
+def anomaly_values(mask: MaskArray, amap: FloatArray, mask_only: bool = False) -> FloatArray:
     """What guides the class token: the anomaly map inside the region's mask counts fully.
 
     Ours: a = max(mask, map), so that the body of a region weighs the same whether its detector
@@ -31,17 +31,39 @@ def anomaly_values(mask: MaskArray, amap: FloatArray) -> FloatArray:
     Args:
         mask: binarised map (S, S).
         amap: normalised map in [0, 1], (S, S).
+        mask_only: a = mask, as AnomalyNCD has it.
 
     Returns:
         (S, S), in [0, 1].
     """
-    return np.maximum(mask.astype(np.float32), np.asarray(amap, np.float32))
+    binary = mask.astype(np.float32)
+    return binary if mask_only else np.maximum(binary, np.asarray(amap, np.float32))
 
 
 def centre_window(crop: ImageArray | FloatArray, side: int) -> ImageArray | FloatArray:
     """The central ``side`` x ``side`` window of a square crop (S, S, ...)."""
     offset = (crop.shape[0] - side) // 2
     return crop[offset : offset + side, offset : offset + side]
+
+
+class LearnedStrength(nn.Module):
+    """A tail whose guidance strength is learned: M is multiplied by exp(s), s = 0 at the start.
+
+    Ours: only trained blocks can learn their beta, since what frozen blocks make of it is stored.
+
+    Args:
+        tail: the trained last layers.
+    """
+
+    def __init__(self, tail: nn.Module) -> None:
+        super().__init__()
+        self.tail = tail
+        self.log_strength = nn.Parameter(torch.zeros(()))
+
+    def forward(self, cls: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
+        """(B, C), (B, P, C), (B, P) -> embeddings (B, C), not normalised."""
+        out: Tensor = self.tail(cls, patches, self.log_strength.exp() * bias)
+        return out
 
 
 class GuidedEncoder(nn.Module):
@@ -65,7 +87,8 @@ class GuidedEncoder(nn.Module):
             )
         self.backbone = backbone
         self.frozen = backbone.module()
-        self.tail = backbone.tail()
+        tail = backbone.tail()
+        self.tail = LearnedStrength(tail) if config.guidance.learn_beta else tail
         self.config = config
 
     @property

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.guidance import block_strengths
 
 __all__ = ["AttentionPool", "CNNBackbone"]
 
@@ -132,11 +133,13 @@ class CNNBackbone:
         Args:
             x: normalised images (B, 3, H, W).
             bias: logits M of the positions (B, P).
-            guidance: not used; a convolution has no attention to guide before the pooling.
+            guidance: `betas` is read: the pooling is the only guided block; a convolution has no
+                attention to guide before it.
         """
         features = self._model(x)[-1].flatten(2).transpose(1, 2)
         features = F.normalize(features, dim=-1)
-        return Tokens(features.mean(dim=1), features, bias)
+        (strength,) = block_strengths(guidance, 1)
+        return Tokens(features.mean(dim=1), features, strength * bias)
 
     def tail(self) -> nn.Module:
         """A trainable attention pooling."""

@@ -24,7 +24,7 @@ from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
 from protoanomalyncd.vit.class_row import class_row, guided_block
-from protoanomalyncd.vit.guidance import class_row_mask
+from protoanomalyncd.vit.guidance import block_strengths, class_row_mask
 
 __all__ = ["ViTBackbone", "ViTTail"]
 
@@ -147,11 +147,11 @@ class ViTBackbone:
         Args:
             x: normalised images (B, 3, H, W).
             bias: logits M of the patches (B, P).
-            guidance: `share_of_blocks` and `hide_class_key` are read here.
+            guidance: `share_of_blocks`, `betas` and `hide_class_key` are read here.
 
         Returns:
-            Class tokens (B, C), register and patch tokens (B, R + P, C) and their logits, registers
-            with 0.
+            Class tokens (B, C), register and patch tokens (B, R + P, C) and the last block's
+            logits, registers with 0.
         """
         model = self._model
         n_prefix = int(model.num_prefix_tokens)
@@ -161,19 +161,22 @@ class ViTBackbone:
         )
         depth = len(model.blocks)
         first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
+        strengths = [0.0] * first_guided + block_strengths(guidance, depth - first_guided)
         full_bias = torch.nn.functional.pad(bias, (n_prefix - 1, 0))
         if hidden:
             cls, rest = all_tokens[:, :1], all_tokens[:, 1:]
             for number, block in enumerate(model.blocks[:-1]):
-                row = full_bias.unsqueeze(1) if number >= first_guided else None
+                row = strengths[number] * full_bias.unsqueeze(1) if number >= first_guided else None
                 cls, rest = guided_block(block, cls, rest, row)
-            return Tokens(cls[:, 0], rest, full_bias)
+            return Tokens(cls[:, 0], rest, strengths[-1] * full_bias)
         mask = class_row_mask(bias, n_prefix)
         for number, block in enumerate(model.blocks[:-1]):
             all_tokens = (
-                block(all_tokens, attn_mask=mask) if number >= first_guided else block(all_tokens)
+                block(all_tokens, attn_mask=strengths[number] * mask)
+                if number >= first_guided
+                else block(all_tokens)
             )
-        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], full_bias)
+        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * full_bias)
 
     def tail(self) -> nn.Module:
         """A trainable copy of the last block and the final norm."""

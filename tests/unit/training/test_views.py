@@ -78,3 +78,40 @@ def test_a_window_as_large_as_the_crop(rng: np.random.Generator) -> None:
     crop = random_crop(rng, 64)
     np.testing.assert_array_equal(plain_view(*crop, 64)[0], crop[0])
     assert augmented_view(*crop, 64, rng)[0].shape == (64, 64, 3)
+
+
+def test_the_mask_alone_guides_where_asked(rng: np.random.Generator) -> None:
+    image, mask, amap = random_crop(rng)
+    _, values = plain_view(image, mask, amap, 64, mask_only=True)
+    np.testing.assert_array_equal(values, mask[8:72, 8:72].astype(np.float32))
+    _, values = augmented_view(image, mask, amap, 64, rng, mask_only=True)
+    assert set(np.unique(values)) == {0.0, 1.0}
+
+
+def test_the_references_recolouring_changes_colours_only() -> None:
+    crop = random_crop(np.random.default_rng(0))
+    views = [
+        augmented_view(*crop, 64, view_generator("k", 1, 0), recolouring=recolouring)  # type: ignore[arg-type]
+        for recolouring in ("default", "reference", "reference")
+    ]
+    np.testing.assert_array_equal(views[0][1], views[1][1])
+    assert not np.array_equal(views[0][0], views[1][0])
+    np.testing.assert_array_equal(views[1][0], views[2][0])
+
+
+def test_the_references_recolouring_posterises_to_five_to_eight_bits() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    flat = np.zeros((80, 80), bool)
+    lowest = set()
+    for view in range(40):
+        window, _ = augmented_view(
+            image,
+            flat,
+            flat.astype(np.float32),
+            64,
+            view_generator("k", view, 0),
+            recolouring="reference",
+        )
+        used = int(np.bitwise_or.reduce(window, axis=None))
+        lowest.add(used & -used)
+    assert lowest == {1, 2, 4, 8}

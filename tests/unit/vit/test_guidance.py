@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from protoanomalyncd.config import GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.guidance import (
     CLOSED,
     attention_bias,
+    block_strengths,
     class_row_mask,
     pool_to_grid,
     region_guidance_factor,
@@ -60,6 +62,28 @@ def test_hard_guidance_leaves_an_image_without_such_a_patch_alone() -> None:
     a = torch.tensor([[0.49, 0.2], [0.9, 0.2]])
     found = attention_bias(a, None, GuidanceConfig(mode="hard"))
     assert found.tolist() == [[0.0, 0.0], [0.0, CLOSED]]
+
+
+def test_the_reference_closes_every_patch_of_an_empty_mask() -> None:
+    a = torch.tensor([[0.49, 0.2], [0.5, 0.2]])
+    found = attention_bias(a, None, GuidanceConfig(mode="reference"))
+    assert found.tolist() == [[CLOSED, CLOSED], [0.0, CLOSED]]
+
+
+def test_each_guided_block_has_its_own_strength() -> None:
+    config = GuidanceConfig(beta=4.0, betas=(2.0, 6.0))
+    assert block_strengths(config, 2) == [0.5, 1.5]
+    assert block_strengths(GuidanceConfig(), 3) == [1.0] * 3
+    with pytest.raises(ConfigurationError, match="each of the 3 guided blocks, got 2"):
+        block_strengths(config, 3)
+
+
+@pytest.mark.parametrize("mode", ["hard", "reference", "none"])
+def test_only_soft_guidance_has_strengths_by_block_or_learned_ones(mode: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"guidance\.betas: expected .*mode soft"):
+        GuidanceConfig(mode=mode, betas=(1.0,))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"guidance\.learn_beta: expected false"):
+        GuidanceConfig(mode=mode, learn_beta=True)  # type: ignore[arg-type]
 
 
 def test_pooling_averages_the_patches_row_by_row() -> None:

@@ -46,12 +46,17 @@ def run(backbone: Backbone, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -
 
 
 def oracle(
-    backbone: Backbone, x: Tensor, bias: Tensor, first_guided: int, hidden: bool = False
+    backbone: Backbone,
+    x: Tensor,
+    bias: Tensor,
+    first_guided: int,
+    hidden: bool = False,
+    strengths: tuple[float, ...] | None = None,
 ) -> Tensor:
     """The whole transformer written out: one head and one query after the other's softmax.
 
-    The class row of every guided block gets `bias` on the patches; `hidden` closes the class key
-    to all other queries.
+    The class row of every guided block gets `bias` on the patches, times its own of `strengths`;
+    `hidden` closes the class key to all other queries.
     """
     model: Any = backbone.module()
     with torch.no_grad():
@@ -60,7 +65,8 @@ def oracle(
         for number, block in enumerate(model.blocks):
             mask = torch.zeros(len(x), n_tokens, n_tokens)
             if number >= first_guided:
-                mask[:, 0, n_prefix:] = bias
+                own_strength = strengths[number - first_guided] if strengths else 1.0
+                mask[:, 0, n_prefix:] = own_strength * bias
             if hidden:
                 mask[:, 1:, 0] = -torch.inf
             normed, attn = block.norm1(tokens), block.attn
@@ -178,3 +184,15 @@ def test_a_network_without_class_token_is_refused(tmp_path: Path) -> None:
     folder = network_folder(tmp_path / "n", class_token=False, global_pool="avg")
     with pytest.raises(ConfigurationError, match="expected a timm VisionTransformer with a class"):
         create_backbone(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_every_guided_block_has_its_own_beta(make: Make, hidden: bool) -> None:
+    backbone, x, bias = make(depth=4), pictures(), 3 * torch.rand(2, 16)
+    guidance = GuidanceConfig(
+        beta=4.0, betas=(2.0, 8.0, 5.0), share_of_blocks=0.75, hide_class_key=hidden
+    )
+    expected = oracle(backbone, x, bias, 1, hidden, (0.5, 2.0, 1.25))
+    torch.testing.assert_close(run(backbone, x, bias, guidance), expected, **TOLERANCE)
+    with pytest.raises(ConfigurationError, match="each of the 4 guided blocks, got 3"):
+        run(backbone, x, bias, GuidanceConfig(betas=(1.0, 2.0, 3.0)))
