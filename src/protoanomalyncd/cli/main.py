@@ -224,7 +224,7 @@ def _prepare_parser() -> ArgumentParser:
 
 
 def _generate_parser() -> ArgumentParser:
-    from protoanomalyncd.datasets.generated import DEFECT_TYPES, PRODUCTS
+    from protoanomalyncd.datasets.generated import DEFECT_TYPES, FURTHER_TYPES, PRODUCTS
 
     parser = ArgumentParser(
         description="Draw a data set of inspection images in the MVTec AD layout."
@@ -237,7 +237,8 @@ def _generate_parser() -> ArgumentParser:
         "--types",
         type=list[str] | None,
         default=None,
-        help=f"of {', '.join(DEFECT_TYPES)}; default: all that fit",
+        help=f"of {', '.join(DEFECT_TYPES)} (default: all of these that fit), "
+        f"and of {', '.join(FURTHER_TYPES)}",
     )
     parser.add_argument("--n-normal", type=int, default=60, help="normal images in train/good")
     parser.add_argument(

@@ -20,6 +20,7 @@ Example::
 
 from protoanomalyncd.datasets.generated import (
     DEFECT_TYPES,
+    FURTHER_TYPES,
     PRODUCTS,
     defect_types_of,
     generate,
@@ -41,6 +42,7 @@ from protoanomalyncd.datasets.staging import PrepareSummary
 
 __all__ = [
     "DEFECT_TYPES",
+    "FURTHER_TYPES",
     "IMAGE_SUFFIXES",
     "PREPARERS",
     "PRODUCTS",

@@ -10,6 +10,7 @@ import pytest
 
 from protoanomalyncd.datasets import (
     DEFECT_TYPES,
+    FURTHER_TYPES,
     PRODUCTS,
     defect_types_of,
     generate,
@@ -23,18 +24,25 @@ from protoanomalyncd.datasets import (
 from protoanomalyncd.errors import ConfigurationError, OutputError
 
 PAIRS = [(product, kind) for product in PRODUCTS for kind in defect_types_of(product)]
+FURTHER = [
+    (PRODUCTS[(i + j) % len(PRODUCTS)], kind)
+    for i, kind in enumerate(FURTHER_TYPES)
+    for j in (0, 3, 6)
+]
 TEXTURES = {"brushed_metal", "fabric", "leather", "wood"}
 
 
 def test_what_there_is() -> None:
     assert len(PRODUCTS) == 9
     assert len(DEFECT_TYPES) == 8
+    assert len(FURTHER_TYPES) == 12
+    assert not set(FURTHER_TYPES) & set(DEFECT_TYPES)
     for product in PRODUCTS:
         missing = set(DEFECT_TYPES) - set(defect_types_of(product))
         assert missing == ({"chipped_edge"} if product in TEXTURES else set())
 
 
-@pytest.mark.parametrize(("product", "kind"), PAIRS)
+@pytest.mark.parametrize(("product", "kind"), PAIRS + FURTHER)
 def test_the_mask_is_where_the_picture_changed(product: str, kind: str) -> None:
     for seed in (0, 1):
         normal, nothing = render(product, None, seed, 96)
@@ -64,7 +72,7 @@ def test_deterministic_and_varied(product: str) -> None:
     assert len({m.tobytes() for m in masks}) == 6
 
 
-@pytest.mark.parametrize("kind", DEFECT_TYPES)
+@pytest.mark.parametrize("kind", DEFECT_TYPES + FURTHER_TYPES)
 def test_position_and_size_vary(kind: str) -> None:
     masks = [render("tile", kind, seed, 96)[1] for seed in range(8)]
     centres = np.array([np.argwhere(m).mean(0) for m in masks])
@@ -94,8 +102,8 @@ def test_looks_alike_at_any_size() -> None:
 def test_unknown_names_and_numbers() -> None:
     with pytest.raises(ConfigurationError, match=r"out of .*washer.*; got 'bolt'"):
         render("bolt")
-    with pytest.raises(ConfigurationError, match="got 'rust'"):
-        render("washer", "rust")
+    with pytest.raises(ConfigurationError, match="got 'melted'"):
+        render("washer", "melted")
     with pytest.raises(ConfigurationError, match=r"defect of fabric .* got 'chipped_edge'"):
         render("fabric", "chipped_edge")
     with pytest.raises(ConfigurationError, match="at least 32"):
@@ -130,6 +138,18 @@ def test_generate_writes_the_mvtec_layout(tmp_path: Path) -> None:
     files = hashes(root)
     assert len(set(files.values())) == len(files)
     assert load_labelled(root).class_names == ("crack", "hole")
+
+
+def test_further_types_are_drawn_only_where_they_are_named(tmp_path: Path) -> None:
+    usual = generate(tmp_path / "a", "wood", n_normal=1, n_per_type=1, size=32)
+    drawn = {s.label for s in load_dataset(usual).unlabelled}
+    assert drawn == {"good", *defect_types_of("wood")}
+    named = generate(
+        tmp_path / "b", "wood", n_normal=1, n_per_type=1, types=["rust", "hole"], size=32
+    )
+    assert {s.label for s in load_dataset(named).unlabelled} == {"good", "hole", "rust"}
+    shared = hashes(usual).items() & hashes(named).items()
+    assert {"train/good/000.png", "test/hole/000.png"} <= {name for name, _ in shared}
 
 
 def test_an_image_does_not_depend_on_the_others(tmp_path: Path) -> None:

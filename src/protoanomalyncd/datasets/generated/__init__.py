@@ -1,15 +1,15 @@
 """Generated inspection images: what the demonstration, the tests and the documentation show.
 
 Nine products, five of them objects on a background (gear, pcb, tablet, tile, washer) and four
-textures (brushed_metal, fabric, leather, wood), with up to eight types of defect, drawn with
-numpy and OpenCV. Every image has its own generator, seeded by product, type and number: it does
-not depend on how many others are made. Pictures with and without defect are equal outside the
-mask, so the masks are exact.
+textures (brushed_metal, fabric, leather, wood), with up to eight usual types of defect and twelve
+further ones that are drawn where they are named, with numpy and OpenCV. Every image has its own
+generator, seeded by product, type and number: it does not depend on how many others are made.
+Pictures with and without defect are equal outside the mask, so the masks are exact.
 
     fields.py    noise, shapes and strokes
     scene.py     what a product hands to a defect
     objects.py, board.py, textures.py    the products
-    defects.py   the defects
+    defects.py, further_defects.py   the usual defects, and the others
     picture.py   product + defect + camera -> image and mask
     writer.py    data sets on disk
 
@@ -23,6 +23,7 @@ Example:
 
 from protoanomalyncd.datasets.generated.picture import (
     DEFECT_TYPES,
+    FURTHER_TYPES,
     PRODUCTS,
     defect_types_of,
     render,
@@ -31,6 +32,7 @@ from protoanomalyncd.datasets.generated.writer import generate, generate_labelle
 
 __all__ = [
     "DEFECT_TYPES",
+    "FURTHER_TYPES",
     "PRODUCTS",
     "defect_types_of",
     "generate",

@@ -12,11 +12,12 @@ import numpy as np
 from protoanomalyncd.datasets.generated import objects, textures
 from protoanomalyncd.datasets.generated.defects import DEFECTS
 from protoanomalyncd.datasets.generated.fields import grid
+from protoanomalyncd.datasets.generated.further_defects import FURTHER_DEFECTS
 from protoanomalyncd.datasets.generated.scene import Scene
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 
-__all__ = ["DEFECT_TYPES", "PRODUCTS", "defect_types_of", "render"]
+__all__ = ["DEFECT_TYPES", "FURTHER_TYPES", "PRODUCTS", "defect_types_of", "render"]
 
 Product: TypeAlias = Callable[[np.random.Generator, int], Scene]
 
@@ -39,7 +40,12 @@ PRODUCTS: tuple[str, ...] = tuple(sorted(_MAKERS))
 """Names of the products: five objects on a background, four textures."""
 
 DEFECT_TYPES: tuple[str, ...] = tuple(sorted(DEFECTS))
-"""Names of the defect types."""
+"""Names of the usual defect types: what a set holds unless others are named."""
+
+FURTHER_TYPES: tuple[str, ...] = tuple(sorted(FURTHER_DEFECTS))
+"""Names of the further defect types, which every product can have; drawn only where named."""
+
+_DRAWN = {**DEFECTS, **FURTHER_DEFECTS}
 
 _SMALLEST = 32
 _MIN_EXTENT = 0.3
@@ -47,7 +53,7 @@ _TRIES = 12
 
 
 def defect_types_of(product: str) -> tuple[str, ...]:
-    """Defect types that a product can have: a texture has no edge to chip.
+    """Usual defect types that a product can have: a texture has no edge to chip.
 
     Raises:
         ConfigurationError: the product is unknown.
@@ -69,7 +75,7 @@ def render(
 
     Args:
         product: one of `PRODUCTS`.
-        defect: one of ``defect_types_of(product)``; None = a normal picture.
+        defect: one of ``defect_types_of(product)`` or `FURTHER_TYPES`; None = a normal picture.
         seed: number of the picture.
         size: side [px], at least 32.
 
@@ -79,7 +85,7 @@ def render(
     Raises:
         ConfigurationError: an unknown name, a negative seed, or too small a size.
     """
-    allowed = defect_types_of(product)
+    allowed = (*defect_types_of(product), *FURTHER_TYPES)
     if defect is not None and defect not in allowed:
         raise ConfigurationError(
             f"expected a defect of {product} out of {', '.join(allowed)}; got {defect!r}"
@@ -110,7 +116,7 @@ def _damaged(scene: Scene, defect: str, rng: np.random.Generator) -> tuple[Float
     best: tuple[FloatArray, FloatArray] | None = None
     best_area = -1.0
     for _ in range(_TRIES):
-        picture, extent = DEFECTS[defect](rng, scene)
+        picture, extent = _DRAWN[defect](rng, scene)
         area = float((extent >= _MIN_EXTENT).sum())
         if area > best_area:
             best, best_area = (picture, extent), area

@@ -6,7 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from protoanomalyncd.datasets.generated.picture import PRODUCTS, defect_types_of, render
+from protoanomalyncd.datasets.generated.picture import (
+    FURTHER_TYPES,
+    PRODUCTS,
+    defect_types_of,
+    render,
+)
 from protoanomalyncd.datasets.staging import build_folder, write_image, write_mask
 from protoanomalyncd.errors import ConfigurationError
 
@@ -34,7 +39,7 @@ def generate(
         product: one of `PRODUCTS`.
         n_normal: images of ``train/good``.
         n_per_type: images of each ``test/<type>``.
-        types: defect types; None = all that the product can have.
+        types: defect types; None = the usual ones that the product can have.
         size: side of the images [px].
         seed: of the whole set.
         n_good: images of ``test/good``; None = `n_per_type`.
@@ -89,7 +94,7 @@ def generate_labelled(
     Args:
         out: folder to write; appears only when complete.
         products: one or more of `PRODUCTS`.
-        types: defect types, at least two; None = all that every one of the products can have.
+        types: defect types, at least two; None = the usual ones that all of the products can have.
         n_per_type: images of each type, at least 2.
         size: side of the images [px].
         seed: of the whole set.
@@ -141,17 +146,18 @@ def _write_place(root: Path, place: str, count: int, product: str, *, size: int,
 
 
 def _types(products: Sequence[str], types: Sequence[str] | None) -> tuple[str, ...]:
-    """The wanted types, sorted, if every product can have them."""
+    """The wanted types, sorted, if every product can have them; the usual ones by default."""
     if not products:
         raise ConfigurationError(f"expected products out of {', '.join(PRODUCTS)}; got none")
     shared = set(defect_types_of(products[0]))
     for product in products[1:]:
         shared &= set(defect_types_of(product))
     wanted = sorted(shared) if types is None else sorted(set(types))
-    unknown = [kind for kind in wanted if kind not in shared]
+    possible = sorted(shared | set(FURTHER_TYPES))
+    unknown = [kind for kind in wanted if kind not in possible]
     if unknown or not wanted:
         raise ConfigurationError(
-            f"expected defect types of {', '.join(products)} out of {', '.join(sorted(shared))}; "
+            f"expected defect types of {', '.join(products)} out of {', '.join(possible)}; "
             f"got {unknown[0]!r}"
             if unknown
             else "expected at least one defect type, got none"
