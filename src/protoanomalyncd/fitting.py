@@ -135,6 +135,7 @@ class Fit:
             config.training.views,
             config.seed,
             lambda done, total: self.on_progress("embed views", done, total),
+            config.training.recolouring,
         )
         trainer = Trainer(
             encoder,

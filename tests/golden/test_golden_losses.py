@@ -23,7 +23,12 @@ from protoanomalyncd.prototypes.losses import (
     separation_loss,
     supervised_contrastive,
 )
-from protoanomalyncd.prototypes.pseudo_labels import adaptive_targets, corrected_targets, ramp
+from protoanomalyncd.prototypes.pseudo_labels import (
+    adaptive_targets,
+    corrected_targets,
+    ramp,
+    target_temperature,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / "losses.json").read_text())
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
@@ -147,3 +152,15 @@ def test_metrics(case: dict) -> None:
     found = evaluate(names, case["inputs"]["found"])
     for name, value in case["output"].items():
         assert getattr(found, name) == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "warmup", "step"),
+    [("distill", (0, 10, 40), 30, 1), ("distill_corrected", (0, 13, 45), 40, 4)],
+)
+def test_target_temperatures_of_simgcd_and_anomalyncd(
+    name: str, epochs: tuple[int, ...], warmup: int, step: int
+) -> None:
+    for epoch, case in zip(epochs, GOLDEN[name], strict=True):
+        found = target_temperature(epoch, 0.07, 0.04, warmup, step)
+        assert found == pytest.approx(case["inputs"]["temperature"], abs=1e-12)

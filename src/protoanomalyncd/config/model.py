@@ -106,6 +106,14 @@ class EmbeddingConfig:
         require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
 
 
+_CHOICES = {
+    "pseudo_labels": ("adaptive", "soft"),
+    "start": ("clusters", "random"),
+    "entropy_over": ("novel", "all"),
+}
+"""Settings of `PrototypeConfig` that take one of a few words."""
+
+
 @dataclass(frozen=True)
 class PrototypeConfig:
     """The objective of prototype learning (METHOD: DAPL, entropy, separation, contrastive).
@@ -113,25 +121,69 @@ class PrototypeConfig:
     Args:
         temperature: tau of the posterior softmax(cos / tau); kappa = 1 / tau.
         target_temperature: tau of the soft pseudo-labels.
+        target_temperature_start: tau of the first epochs, lowered to `target_temperature`; None =
+            constant.
+        target_warmup_epochs: epochs in which it is lowered.
+        target_warmup_step: epochs in a row that share one value of it.
+        pseudo_labels: ``adaptive`` (a growing share is one-hot: DAPL) or ``soft`` (none is).
+        pseudo_label_weight: of the term that learns them.
+        normal_correction: pseudo-labels of crops with a low anomaly score move to "normal".
+        generalised: unlabelled crops may belong to known classes too; pseudo-labels and entropy
+            run over all samples and all classes (SimGCD).
+        start: prototypes start at ``clusters`` (k-means) or at ``random``.
+        n_heads: independent sets of prototypes on one backbone; their losses are averaged, and
+            the one with the lowest mean cluster loss in the last epoch is kept.
         supervised_weight: lambda, the share of the labelled terms.
         entropy_weight: w_e of the mean-entropy regulariser.
+        entropy_over: classes in it: ``novel``, or ``all`` of them.
         separation_weight: w_s of the prototype-separation regulariser.
+        contrastive_weight: of InfoNCE.
         contrastive_temperature: tau of InfoNCE.
+        supcon_weight: of the supervised contrastive loss, beside the labelled cross-entropy.
         supcon_temperature: tau of the supervised contrastive loss.
         projection_dim: width of the contrastive projection.
     """
 
     temperature: float = 0.1
     target_temperature: float = 0.05
+    target_temperature_start: float | None = None
+    target_warmup_epochs: int = 0
+    target_warmup_step: int = 1
+    pseudo_labels: Literal["adaptive", "soft"] = "adaptive"
+    pseudo_label_weight: float = 1.0
+    normal_correction: bool = True
+    generalised: bool = False
+    start: Literal["clusters", "random"] = "clusters"
+    n_heads: int = 1
     supervised_weight: float = 0.35
     entropy_weight: float = 2.0
+    entropy_over: Literal["novel", "all"] = "novel"
     separation_weight: float = 0.1
+    contrastive_weight: float = 1.0
     contrastive_temperature: float = 1.0
+    supcon_weight: float = 1.0
     supcon_temperature: float = 0.07
     projection_dim: int = 256
 
     def __post_init__(self) -> None:
         check_types(self, "prototypes.")
+        start = self.target_temperature_start
+        require(
+            start is None or start > 0,
+            "prototypes.target_temperature_start",
+            "above 0 or null",
+            start,
+        )
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            require(value in choices, f"prototypes.{name}", " or ".join(choices), value)
+        for name, lowest in (
+            ("target_warmup_epochs", 0),
+            ("target_warmup_step", 1),
+            ("n_heads", 1),
+        ):
+            value = getattr(self, name)
+            require(value >= lowest, f"prototypes.{name}", f"at least {lowest}", value)
         for name in (
             "temperature",
             "target_temperature",
@@ -145,7 +197,13 @@ class PrototypeConfig:
             "in [0, 1]",
             self.supervised_weight,
         )
-        for name in ("entropy_weight", "separation_weight"):
+        for name in (
+            "pseudo_label_weight",
+            "entropy_weight",
+            "separation_weight",
+            "contrastive_weight",
+            "supcon_weight",
+        ):
             require(
                 getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name)
             )
@@ -162,6 +220,10 @@ class TrainingConfig:
         epochs: passes over the unlabelled crops.
         views: augmented views of each crop whose frozen tokens are computed once; every step draws
             two of them.
+        recolouring: of the augmented views, ``default`` or ``reference`` (AnomalyNCD's, stronger).
+        sampling: ``every_crop`` (each unlabelled crop once an epoch, as many labelled ones beside
+            them) or ``weighted`` (AnomalyNCD, SimGCD: as many draws as there are crops, half of
+            them labelled on average).
         batch_size: crops in a step.
         learning_rate: start of the cosine schedule, which ends at a thousandth of it.
         momentum: of SGD.
@@ -172,6 +234,8 @@ class TrainingConfig:
 
     epochs: int = 30
     views: int = 4
+    recolouring: Literal["default", "reference"] = "default"
+    sampling: Literal["every_crop", "weighted"] = "every_crop"
     batch_size: int = 64
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -183,6 +247,18 @@ class TrainingConfig:
         check_types(self, "training.")
         require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
         require(self.views >= 2, "training.views", "at least 2", self.views)
+        require(
+            self.recolouring in ("default", "reference"),
+            "training.recolouring",
+            "default or reference",
+            self.recolouring,
+        )
+        require(
+            self.sampling in ("every_crop", "weighted"),
+            "training.sampling",
+            "every_crop or weighted",
+            self.sampling,
+        )
         require(self.batch_size >= 2, "training.batch_size", "at least 2", self.batch_size)
         require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
         require(0 <= self.momentum < 1, "training.momentum", "in [0, 1)", self.momentum)

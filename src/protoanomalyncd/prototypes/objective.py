@@ -2,15 +2,19 @@
 
 Source: the combination is *ours* (the paper's is not public); each term names its own source::
 
-    L = (1 - lambda) [ L_dapl + w_e L_ent + w_s L_sep + L_con ] + lambda [ L_ce + L_supcon ]
+    L = (1 - lambda) [ w_d L_dapl + w_e L_ent + w_s L_sep + w_c L_con ]
+        + lambda [ L_ce + w_l L_supcon ],    w_d = w_c = w_l = 1
 
-L_dapl and L_ent are on unlabelled samples, L_con on all, L_ce and L_supcon on labelled ones.
+L_dapl and L_ent are on unlabelled samples, L_con on all, L_ce and L_supcon on labelled ones. With
+other settings the same terms are AnomalyNCD's and SimGCD's objectives (``configs/``): several
+heads, whose terms are averaged, soft targets, entropy over all classes.
 
 Letters: u unlabelled, l labelled samples, n = u + l, C channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +53,13 @@ class TwoViews:
 
 
 def objective(
-    batch: TwoViews, head: PrototypeHead, share: float, config: PrototypeConfig
+    batch: TwoViews,
+    head: PrototypeHead,
+    share: float,
+    config: PrototypeConfig,
+    *,
+    rivals: Sequence[PrototypeHead] = (),
+    target_temperature: float | None = None,
 ) -> dict[str, Tensor]:
     """All terms of a batch, and their weighted sum as ``total``.
 
@@ -58,42 +68,69 @@ def objective(
         head: prototypes and projection.
         share: r in [0, 1], pseudo-labels that are one-hot.
         config: weights and temperatures.
+        rivals: further sets of prototypes; their terms are averaged with the head's.
+        target_temperature: of this epoch; None = the configured one.
 
     Returns:
-        name -> scalar.
+        name -> scalar; with rivals also ``cluster/0``, ``cluster/1``, ...: the cluster loss of each
+        head, w_d L_dapl + w_e L_ent, detached.
     """
+    temperature = target_temperature or config.target_temperature
+    of_heads = [_prototype_terms(batch, one, share, temperature, config) for one in (head, *rivals)]
+    terms = {name: torch.stack([t[name] for t in of_heads]).mean() for name in of_heads[0]}
     u = len(batch.scores)
-    cos1, cos2 = head(batch.z1), head(batch.z2)
-    targets = [
-        corrected_targets(
-            cosines[:u],
-            share,
-            n_base=head.n_base,
-            scores=batch.scores,
-            normal_index=head.normal_index,
-            temperature=config.target_temperature,
-        )
-        for cosines in (cos1, cos2)
-    ]
-    logits1, logits2 = cos1 / config.temperature, cos2 / config.temperature
     p1, p2 = head.project(batch.z1), head.project(batch.z2)
-    novel = torch.cat([logits1[:u, head.n_base :], logits2[:u, head.n_base :]])
-    terms = {
-        "dapl": cross_view(targets[0], targets[1], logits1[:u], logits2[:u]),
-        "entropy": entropy_loss(novel),
-        "separation": separation_loss(head.prototypes, config.temperature),
-        "contrastive": info_nce(p1, p2, config.contrastive_temperature),
-        "supervised": cross_entropy(torch.cat([logits1[u:], logits2[u:]]), batch.labels.repeat(2)),
-        "supcon": supervised_contrastive(
-            torch.stack([p1[u:], p2[u:]], dim=1), batch.labels, config.supcon_temperature
-        ),
-    }
-    unlabelled = (
-        terms["dapl"]
-        + config.entropy_weight * terms["entropy"]
-        + config.separation_weight * terms["separation"]
-        + terms["contrastive"]
+    terms["contrastive"] = info_nce(p1, p2, config.contrastive_temperature)
+    terms["supcon"] = supervised_contrastive(
+        torch.stack([p1[u:], p2[u:]], dim=1), batch.labels, config.supcon_temperature
     )
+    unlabelled = (
+        _cluster_loss(terms, config)
+        + config.separation_weight * terms["separation"]
+        + config.contrastive_weight * terms["contrastive"]
+    )
+    labelled = terms["supervised"] + config.supcon_weight * terms["supcon"]
     weight = config.supervised_weight if len(batch.labels) else 0.0
-    terms["total"] = (1 - weight) * unlabelled + weight * (terms["supervised"] + terms["supcon"])
+    terms["total"] = (1 - weight) * unlabelled + weight * labelled
+    if rivals:
+        terms |= {f"cluster/{h}": _cluster_loss(t, config).detach() for h, t in enumerate(of_heads)}
     return terms
+
+
+def _prototype_terms(
+    batch: TwoViews,
+    head: PrototypeHead,
+    share: float,
+    target_temperature: float,
+    config: PrototypeConfig,
+) -> dict[str, Tensor]:
+    """The terms that one set of prototypes has for itself."""
+    u = len(batch.scores)
+    cosines = (head(batch.z1), head(batch.z2))
+    logits1, logits2 = (c / config.temperature for c in cosines)
+    rows = slice(len(batch.z1) if config.generalised else u)
+    # A labelled sample is a defect, whatever a detector would say.
+    scores = torch.cat([batch.scores, torch.ones_like(batch.labels, dtype=batch.scores.dtype)])
+    targets1, targets2 = (
+        corrected_targets(
+            c[rows],
+            share if config.pseudo_labels == "adaptive" else 0.0,
+            n_base=0 if config.generalised else head.n_base,
+            scores=scores[rows] if config.normal_correction else None,
+            normal_index=head.normal_index,
+            temperature=target_temperature,
+        )
+        for c in cosines
+    )
+    every_class = config.generalised or config.entropy_over == "all"
+    columns = slice(0 if every_class else head.n_base, None)
+    return {
+        "dapl": cross_view(targets1, targets2, logits1[rows], logits2[rows]),
+        "entropy": entropy_loss(torch.cat([logits1[rows, columns], logits2[rows, columns]])),
+        "separation": separation_loss(head.prototypes, config.temperature),
+        "supervised": cross_entropy(torch.cat([logits1[u:], logits2[u:]]), batch.labels.repeat(2)),
+    }
+
+
+def _cluster_loss(terms: dict[str, Tensor], config: PrototypeConfig) -> Tensor:
+    return config.pseudo_label_weight * terms["dapl"] + config.entropy_weight * terms["entropy"]

@@ -16,7 +16,8 @@ from torch import Tensor
 from protoanomalyncd.config import PrototypeConfig, TrainingConfig
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.objective import TwoViews, objective
-from protoanomalyncd.prototypes.pseudo_labels import ramp
+from protoanomalyncd.prototypes.pseudo_labels import ramp, target_temperature
+from protoanomalyncd.prototypes.rivals import Rivals
 from protoanomalyncd.training.checkpoint import load_checkpoint, save_checkpoint
 from protoanomalyncd.training.start import starting_prototypes
 from protoanomalyncd.training.token_cache import TokenCache
@@ -42,7 +43,7 @@ class Trainer:
 
     Args:
         encoder: its tail is trained in place.
-        head: is trained in place.
+        head: is trained in place; with `PrototypeConfig.n_heads` it ends as the best of them.
         cache: tokens of n crops.
         anomalous: whether each crop holds a region, bool (n,); False = a whole image without one.
         scores: anomaly scores (n,), in [0, 1].
@@ -67,10 +68,11 @@ class Trainer:
         self.encoder, self.head, self.cache = encoder, head, cache
         self.anomalous, self.scores, self.labels = anomalous, scores, labels
         self.training, self.prototypes, self.seed = training, prototypes, seed
+        self.rivals = Rivals(head, prototypes.n_heads - 1, seed)
         self.unlabelled = torch.nonzero(labels < 0).flatten()
         self.labelled = torch.nonzero(labels >= 0).flatten()
         self.optimiser = torch.optim.SGD(
-            [*encoder.tail.parameters(), *head.parameters()],
+            [*encoder.tail.parameters(), *head.parameters(), *self.rivals.parameters()],
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
@@ -91,7 +93,7 @@ class Trainer:
         Returns:
             Mean of each term of the objective, an entry an epoch run by this call.
         """
-        modules = {"tail": self.encoder.tail, "head": self.head}
+        modules = {"tail": self.encoder.tail, "head": self.head, "rivals": self.rivals}
         first = load_checkpoint(folder, modules, self.optimiser) if folder else 0
         if first == 0:
             self._place_prototypes()
@@ -103,20 +105,24 @@ class Trainer:
                 save_checkpoint(folder, epoch + 1, modules, self.optimiser)
             if on_progress:
                 on_progress(epoch + 1, self.training.epochs, history[-1])
+        self.rivals.keep_best(self.head)
         return history
 
     def _place_prototypes(self) -> None:
+        if self.prototypes.start == "random":
+            return
         embeddings = embed_cache(self.encoder, self.cache)
-        start = starting_prototypes(
-            embeddings,
-            self.anomalous,
-            self.scores,
-            self.labels,
-            self.head.n_base,
-            self.head.n_novel,
-            self.seed,
-        )
-        self.head.set_prototypes(start.to(self.device))
+        for number, head in enumerate((self.head, *self.rivals)):
+            start = starting_prototypes(
+                embeddings,
+                self.anomalous,
+                self.scores,
+                self.labels,
+                head.n_base,
+                head.n_novel,
+                self.seed + number,
+            )
+            head.set_prototypes(start.to(self.device))
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
@@ -128,17 +134,37 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = _cosine(self.training.learning_rate, progress)
             terms = objective(
-                self._embed(unlabelled, labelled, generator), self.head, share, self.prototypes
+                self._embed(unlabelled, labelled, generator),
+                self.head,
+                share,
+                self.prototypes,
+                rivals=list(self.rivals),
+                target_temperature=self._target_temperature(epoch),
             )
             self.optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
             self.optimiser.step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        self.rivals.note(sums)
         return sums
+
+    def _target_temperature(self, epoch: int) -> float:
+        wanted = self.prototypes
+        start = wanted.target_temperature_start or wanted.target_temperature
+        return target_temperature(
+            epoch,
+            start,
+            wanted.target_temperature,
+            wanted.target_warmup_epochs,
+            wanted.target_warmup_step,
+        )
 
     def _batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Unlabelled crops once an epoch; as many labelled ones beside them, drawn by class."""
+        if self.training.sampling == "weighted":
+            yield from self._weighted_batches(generator)
+            return
         size = self.training.batch_size // 2 if len(self.labelled) else self.training.batch_size
         order = self.unlabelled[torch.randperm(len(self.unlabelled), generator=generator)]
         n_batches = max(1, round(len(order) / size))
@@ -154,6 +180,20 @@ class Trainer:
                 yield part, self.labelled[chosen]
             else:
                 yield part, self.labelled
+
+    def _weighted_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many draws as crops, with replacement, both kinds equally likely ([ref] AnomalyNCD).
+
+        A batch that lacks one of the two kinds is left out, as there.
+        """
+        everything = torch.cat([self.unlabelled, self.labelled])
+        n_kinds = torch.tensor([len(self.unlabelled), len(self.labelled)])
+        weights = (1 / n_kinds.clamp_min(1).double()).repeat_interleave(n_kinds)
+        drawn = torch.multinomial(weights, len(everything), replacement=True, generator=generator)
+        for part in drawn.split(self.training.batch_size):
+            known = part >= len(self.unlabelled)
+            if not bool(known.all()) and (bool(known.any()) or not len(self.labelled)):
+                yield everything[part[~known]], everything[part[known]]
 
     def _embed(self, unlabelled: Tensor, labelled: Tensor, generator: torch.Generator) -> TwoViews:
         """Two different augmented views of each crop."""

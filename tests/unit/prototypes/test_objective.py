@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
-from protoanomalyncd.config import PrototypeConfig
+from protoanomalyncd.config import Config, PrototypeConfig
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.prototypes.losses import (
     cross_entropy,
+    cross_view,
     entropy_loss,
     info_nce,
     separation_loss,
     supervised_contrastive,
 )
 from protoanomalyncd.prototypes.objective import TwoViews, objective
+from protoanomalyncd.prototypes.rivals import Rivals
 
 NAMES = {"dapl", "entropy", "separation", "contrastive", "supervised", "supcon"}
 
@@ -25,6 +31,12 @@ def batch(u: int, labels: list[int], dtype: torch.dtype = torch.float32) -> TwoV
     n = u + len(labels)
     z1, z2 = (F.normalize(torch.randn(n, 8, dtype=dtype), dim=1).requires_grad_() for _ in "12")
     return TwoViews(z1, z2, torch.rand(u, dtype=dtype), torch.tensor(labels, dtype=torch.int64))
+
+
+def preset(name: str) -> Config:
+    """Settings of a file in ``configs/``."""
+    path = Path(__file__).parents[3] / "configs" / f"{name}.yaml"
+    return Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def grad(tensor: Tensor | None) -> Tensor:
@@ -105,3 +117,71 @@ def test_unlabelled_samples_pull_towards_novel_prototypes_only() -> None:
     gradient = grad(z.grad)[0]
     assert gradient[0] > 0  # descent leaves the base prototype
     assert gradient[1] < 0
+
+
+def test_the_weights_of_all_terms() -> None:
+    config = PrototypeConfig(
+        pseudo_label_weight=0.5, contrastive_weight=0.25, supcon_weight=0.75, supervised_weight=0.4
+    )
+    terms = objective(batch(6, [0, 1, 1, 0]), PrototypeHead(8, 2, 3, 4), 0.5, config)
+    value = {name: term.item() for name, term in terms.items()}
+    unlabelled = 0.5 * value["dapl"] + 2 * value["entropy"] + 0.1 * value["separation"]
+    unlabelled += 0.25 * value["contrastive"]
+    expected = 0.6 * unlabelled + 0.4 * (value["supervised"] + 0.75 * value["supcon"])
+    assert value["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def anomalyncd(views: TwoViews, heads: list[PrototypeHead], tau: float) -> tuple[float, list]:
+    """AnomalyNCD's loss, one sample and one class after the other."""
+    u, n_base = len(views.scores), heads[0].n_base
+    cluster, classify = [], []
+    for head in heads:
+        p = [torch.softmax(head(z) / 0.1, dim=1) for z in (views.z1, views.z2)]
+        total = 0.0
+        for i in range(u):
+            w = max(0.0, 0.5 - float(views.scores[i]))
+            for v, z in enumerate((views.z1, views.z2)):
+                q = torch.softmax(head(z[i : i + 1])[0] / tau, dim=0)
+                q[:n_base] = 0
+                q = (1 - w) * q / q.sum()
+                q[n_base] += w
+                total -= float((q * p[1 - v][i].log()).sum()) / (2 * u)
+        mean = torch.cat([p[0][:u], p[1][:u]]).mean(dim=0)
+        memax = float((mean * mean.log()).sum()) + math.log(len(mean))
+        cluster.append(total + 4 * memax)
+        logs = [float(x[u + i, k].log()) for x in p for i, k in enumerate(views.labels.tolist())]
+        classify.append(-sum(logs) / len(logs))
+    p1, p2 = heads[0].project(views.z1), heads[0].project(views.z2)
+    supcon = supervised_contrastive(torch.stack([p1[u:], p2[u:]], dim=1), views.labels, 0.07)
+    unlabelled = sum(cluster) / len(heads) + float(info_nce(p1, p2, 1.0))
+    return 0.7 * unlabelled + 0.3 * (sum(classify) / len(heads) + float(supcon)), cluster
+
+
+def test_the_anomalyncd_preset_is_its_objective() -> None:
+    with torch.no_grad():
+        config = preset("anomalyncd").prototypes
+        head = PrototypeHead(8, 2, 3, 4)
+        heads = [head, *Rivals(head, 3, seed=0)]
+        views = batch(6, [0, 1, 1, 0])
+        terms = objective(views, head, 0.9, config, rivals=heads[1:], target_temperature=0.06)
+        expected, cluster = anomalyncd(views, heads, 0.06)
+    assert terms["total"].item() == pytest.approx(expected, rel=1e-5)
+    found = [terms[f"cluster/{h}"].item() for h in range(4)]
+    assert found == pytest.approx(cluster, rel=1e-5)
+    assert len(set(found)) == 4
+
+
+def test_generalised_pseudo_labels_run_over_all_samples_and_classes() -> None:
+    config = preset("simgcd").prototypes
+    head, views = PrototypeHead(8, 2, 3, 4), batch(5, [0, 1])
+    terms = objective(views, head, 0.9, config)
+    cosines = [head(views.z1), head(views.z2)]
+    targets = [torch.softmax(c.detach() / 0.04, dim=1) for c in cosines]
+    logits = [c / 0.1 for c in cosines]
+    torch.testing.assert_close(terms["dapl"], cross_view(*targets, *logits))
+    torch.testing.assert_close(terms["entropy"], entropy_loss(torch.cat(logits)))
+    assert terms["total"].item() == pytest.approx(
+        0.65 * (terms["dapl"] + 2 * terms["entropy"] + terms["contrastive"]).item()
+        + 0.35 * (terms["supervised"] + terms["supcon"]).item(),
+        rel=1e-5,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -31,7 +32,14 @@ def toy_cache(noise: float = 0.3) -> tuple[TokenCache, Tensor]:
     return TokenCache(cls.bfloat16(), patches.bfloat16(), torch.zeros(shape[:3])), clusters
 
 
-def trainer(network: Path, epochs: int = 3, labelled: bool = True, seed: int = 0) -> Trainer:
+def trainer(
+    network: Path,
+    epochs: int = 3,
+    labelled: bool = True,
+    seed: int = 0,
+    sampling: Literal["every_crop", "weighted"] = "every_crop",
+    **prototypes: Any,
+) -> Trainer:
     """A fresh encoder and head; the last cluster is labelled, or nothing is."""
     cache, clusters = toy_cache()
     labels = (
@@ -40,10 +48,11 @@ def trainer(network: Path, epochs: int = 3, labelled: bool = True, seed: int = 0
     torch.manual_seed(seed)
     encoder = tiny_encoder(network)
     head = PrototypeHead(WIDTH, int(labelled), 2 if labelled else 3, 16)
-    training = TrainingConfig(epochs=epochs, views=2, batch_size=24)
+    training = TrainingConfig(epochs=epochs, views=2, batch_size=24, sampling=sampling)
+    wanted = PrototypeConfig(**prototypes)
     scores = torch.linspace(0, 1, len(clusters))
     found = torch.ones(len(labels), dtype=torch.bool)
-    return Trainer(encoder, head, cache, found, scores, labels, training, PrototypeConfig(), seed)
+    return Trainer(encoder, head, cache, found, scores, labels, training, wanted, seed)
 
 
 def weights(made: Trainer) -> dict[str, Tensor]:
@@ -221,3 +230,59 @@ def test_the_encoder_is_trained_in_place(network: Path, encoder: GuidedEncoder) 
     made.encoder = encoder
     made.run()
     assert_equal(frozen, dict(encoder.frozen.state_dict()))
+
+
+def test_the_head_with_the_lowest_cluster_loss_is_kept(network: Path, tmp_path: Path) -> None:
+    made = trainer(network, 2, n_heads=3, start="random")
+    history = made.run(tmp_path)
+    losses = [history[-1][f"cluster/{h}"] for h in range(3)]
+    assert made.rivals.cluster_losses.tolist() == pytest.approx(losses)
+    best = int(torch.tensor(losses).argmin())
+    heads = [*made.rivals]
+    if best:
+        assert torch.equal(made.head.weight, heads[best - 1].weight)
+    for number in range(3):  # whichever wins
+        made.rivals.cluster_losses.copy_(torch.arange(3) != number)
+        before = made.head.weight.clone()
+        assert made.rivals.keep_best(made.head) == number
+        expected = heads[number - 1].weight if number else before
+        assert torch.equal(made.head.weight, expected)
+
+
+def test_resuming_with_several_heads(network: Path, tmp_path: Path) -> None:
+    whole = trainer(network, 2, n_heads=3, start="random")
+    whole.run(tmp_path)
+    again = trainer(network, 2, n_heads=3, start="random", seed=0)
+    again.run(tmp_path)
+    assert_equal(weights(again), weights(whole))
+
+
+def test_heads_start_apart_and_share_one_projection(network: Path) -> None:
+    for start in ("random", "clusters"):
+        made = trainer(network, n_heads=3, start=start)
+        made._place_prototypes()
+        first, second, third = (h.prototypes for h in (made.head, *made.rivals))
+        assert not torch.allclose(second, third) or start == "clusters"
+        assert first.shape == second.shape
+    assert not [name for name, _ in made.rivals.named_parameters() if "projection" in name]
+
+
+def test_weighted_sampling_draws_both_kinds_equally(network: Path) -> None:
+    made = trainer(network, sampling="weighted")
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(2)
+    for _ in range(50):
+        for unlabelled, labelled in made._batches(generator):
+            assert len(unlabelled) + len(labelled) <= made.training.batch_size
+            assert (made.labels[unlabelled] < 0).all()
+            assert (made.labels[labelled] >= 0).all()
+            counts += torch.tensor([len(unlabelled), len(labelled)])
+    assert float(counts[0] / counts.sum()) == pytest.approx(0.5, abs=0.05)
+    assert int(counts.sum()) == 50 * N_CLUSTERS * N_EACH
+
+
+def test_the_target_temperature_falls_in_steps(network: Path) -> None:
+    wanted = {"target_temperature_start": 0.07, "target_temperature": 0.04}
+    made = trainer(network, **wanted, target_warmup_epochs=4, target_warmup_step=2)
+    found = [made._target_temperature(epoch) for epoch in range(6)]
+    assert found == pytest.approx([0.07, 0.07, 0.04, 0.04, 0.04, 0.04])
+    assert trainer(network)._target_temperature(0) == 0.05
