@@ -16,11 +16,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.tiny_localisers import Checkpoints
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -90,3 +94,11 @@ def write_image(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """Tiny models for the localisers, in folders; made once."""
+    from tests.tiny_localisers import make_checkpoints
+
+    return make_checkpoints(tmp_path_factory.mktemp("checkpoints"))

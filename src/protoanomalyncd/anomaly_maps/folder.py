@@ -7,9 +7,8 @@ of a set must be in the same units.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -21,12 +20,14 @@ from torch import Tensor
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
+from protoanomalyncd.datasets.companions import Companion, match_companions
 from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ModelFormatError
 from protoanomalyncd.structures import FloatArray, Sample, Skipped
 
 __all__ = ["MAP_SUFFIXES", "FolderMaps", "match_maps", "read_map"]
 
 MAP_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
+_MAPS = Companion("anomaly map", MAP_SUFFIXES, AnomalyMapError)
 
 
 def read_map(path: Path) -> FloatArray:
@@ -100,16 +101,7 @@ def _read_values(path: Path) -> npt.NDArray[Any]:
 
 
 def match_maps(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:
-    """Find the map of every image.
-
-    A map belongs to the image of the same path, suffix apart: ``test/crack/012.png`` and
-    ``FOLDER/test/crack/012.npy``. Where the folder does not mirror the images (none is found that
-    way, and none of the images' own folders is there), the file name alone decides; it must then be
-    unique among the images and among the maps.
-
-    Args:
-        samples: images.
-        folder: searched with its subfolders; hidden files are passed over.
+    """Find the map of every image, by the rules of `match_companions`.
 
     Returns:
         `Sample.name` -> map file; an image without a map is absent.
@@ -118,80 +110,7 @@ def match_maps(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:
         AnomalyMapError: the folder is missing or holds no map, a match is ambiguous, or more than
             half of the images have no map.
     """
-    maps = _list_maps(folder)
-    keys = {sample.name: _stemmed(sample.name) for sample in samples}
-    by_path: dict[str, list[str]] = {}
-    for relative in maps:
-        by_path.setdefault(_stemmed(relative), []).append(relative)
-    parents = {str(PurePosixPath(relative).parent) for relative in maps}
-    mirrored = any(
-        key in by_path or str(PurePosixPath(key).parent) in parents for key in keys.values()
-    )
-    found = _match_paths(keys, by_path) if mirrored else _match_stems(keys, maps)
-    missing = [name for name in keys if name not in found]
-    if 2 * len(missing) > len(keys):
-        raise AnomalyMapError(
-            f"{folder}: expected an anomaly map for each image, {len(missing)} of {len(keys)} have "
-            f"none; first: {missing[0]} (looked for {_stemmed(missing[0])} with one of "
-            f"{', '.join(MAP_SUFFIXES)})"
-        )
-    return {name: folder / relative for name, relative in found.items()}
-
-
-def _list_maps(folder: Path) -> list[str]:
-    """Paths of all maps relative to the folder, with forward slashes, sorted."""
-    if not folder.is_dir():
-        raise AnomalyMapError(f"expected a folder of anomaly maps, got {folder}")
-    maps = []
-    for root, directories, files in os.walk(folder):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(MAP_SUFFIXES):
-                maps.append(Path(root, name).relative_to(folder).as_posix())
-    if not maps:
-        raise AnomalyMapError(
-            f"{folder}: expected anomaly maps ({', '.join(MAP_SUFFIXES)}), got no such file"
-        )
-    return sorted(maps)
-
-
-def _stemmed(relative: str) -> str:
-    return str(PurePosixPath(relative).with_suffix(""))
-
-
-def _match_paths(keys: Mapping[str, str], by_path: Mapping[str, list[str]]) -> dict[str, str]:
-    found = {}
-    for name, key in keys.items():
-        candidates = by_path.get(key, [])
-        if len(candidates) > 1:
-            raise AnomalyMapError(
-                f"expected one anomaly map for {name}, got {' and '.join(candidates)}; keep one"
-            )
-        if candidates:
-            found[name] = candidates[0]
-    return found
-
-
-def _match_stems(keys: Mapping[str, str], maps: Sequence[str]) -> dict[str, str]:
-    images_of: dict[str, list[str]] = {}
-    for name in keys:
-        images_of.setdefault(PurePosixPath(name).stem, []).append(name)
-    maps_of: dict[str, list[str]] = {}
-    for relative in maps:
-        maps_of.setdefault(PurePosixPath(relative).stem, []).append(relative)
-    found = {}
-    for stem, names in images_of.items():
-        candidates = maps_of.get(stem, [])
-        if not candidates:
-            continue
-        if len(names) > 1 or len(candidates) > 1:
-            several = names if len(names) > 1 else candidates
-            raise AnomalyMapError(
-                f"expected anomaly maps at the images' relative paths, or unique file names; "
-                f"got {stem!r} for {several[0]} and {several[1]}"
-            )
-        found[names[0]] = candidates[0]
-    return found
+    return match_companions(samples, folder, _MAPS)
 
 
 @register("folder")

@@ -24,6 +24,7 @@ __all__ = [
     "MIN_SIDE",
     "content_key",
     "decode",
+    "read_free_mask",
     "read_image",
     "read_mask",
 ]
@@ -98,20 +99,27 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> MaskArray:
     Raises:
         ImageError: the file is missing, damaged, no image, or not of the image's size.
     """
-    path = Path(path)
-    picture = decode(path)
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        picture = picture.convert("L" if picture.mode[0] == "L" else "RGB")
-    values = np.asarray(picture)
-    mask: MaskArray = np.asarray(values != 0)
-    if mask.ndim == 3:
-        mask = np.asarray(mask.any(axis=2))
+    mask = read_free_mask(path)
     if mask.shape != tuple(shape):
         raise ImageError(
             f"{path}: expected a mask of {shape[1]} x {shape[0]} pixels like its image, got "
             f"{mask.shape[1]} x {mask.shape[0]}; give the mask that belongs to the image"
         )
     return mask
+
+
+def read_free_mask(path: str | Path) -> MaskArray:
+    """Read a mask of any size, by the rules of `read_mask`; ``bool``, ``(h, w)``.
+
+    Raises:
+        ImageError: the file is missing, damaged, or no image.
+    """
+    picture = decode(Path(path))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        picture = picture.convert("L" if picture.mode[0] == "L" else "RGB")
+    values = np.asarray(picture)
+    mask: MaskArray = np.asarray(values != 0)
+    return np.asarray(mask.any(axis=2)) if mask.ndim == 3 else mask
 
 
 def content_key(path: str | Path) -> str:

@@ -1,0 +1,99 @@
+"""What the localisers that are told the object's name have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
+from protoanomalyncd.datasets.images import read_image
+from protoanomalyncd.localisation.base import Located
+from protoanomalyncd.localisation.prompts import names_of
+from protoanomalyncd.localisation.shapes import ObjectRules, tidy
+from protoanomalyncd.structures import ImageArray, MaskArray, Sample, Skipped
+
+__all__ = ["PromptedLocaliser"]
+
+
+class PromptedLocaliser(ABC):
+    """Reads the images, asks the network for object masks, and unites them.
+
+    Images go through the network one at a time, so that a mask is the same alone and among others.
+
+    Args:
+        prompt: what the object is called.
+        score_threshold: least score.
+        rules: what counts as the object.
+        device: where the network runs.
+    """
+
+    name: ClassVar[str]
+    precomputed: ClassVar[bool] = False
+
+    def __init__(
+        self, prompt: str, score_threshold: float, rules: ObjectRules, device: str
+    ) -> None:
+        self._names = names_of(prompt)
+        self._score_threshold = score_threshold
+        self._rules = rules
+        self._device = device
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Load the network, unless that was done."""
+
+    @abstractmethod
+    def _masks(self, image: ImageArray) -> MaskArray:
+        """Masks (n, H, W) of the objects found in an image (H, W, 3); n may be 0."""
+
+    def locate(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Located | Skipped]]:
+        """Object masks at the images' own resolution.
+
+        Raises:
+            MissingDependencyError: transformers or a model is missing; raised by the call.
+            ConfigurationError: a model is of another kind; raised by the call.
+        """
+        if samples:
+            self._load()
+        return self._stream(samples)
+
+    def _stream(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Located | Skipped]]:
+        # A copy: torch wants arrays that may be written to.
+        for sample, image in read_ahead(samples, lambda s: np.array(read_image(s.path))):
+            yield sample, image if isinstance(image, Skipped) else self._locate_one(image)
+
+    def _locate_one(self, image: ImageArray) -> Located:
+        called = " or ".join(repr(name) for name in self._names)
+        masks = self._masks(image)
+        if not len(masks):
+            return Located(
+                None,
+                f"no object found for {called} with a score of at least "
+                f"{self._score_threshold:g}; the whole image is used",
+            )
+        united = np.asarray(masks.any(axis=0))
+        share = float(united.mean())
+        if share < self._rules.min_area or not united.any():
+            return Located(
+                None,
+                f"what was found for {called} covers {share:.2%} of the image, below "
+                f"localiser.min_area {self._rules.min_area:.2%}; the whole image is used",
+            )
+        mask = tidy(united, self._rules)
+        return Located(None if mask.all() else mask)
+
+    def _common_arguments(self) -> dict[str, Any]:
+        """Settings of this class, as the constructors of the localisers take them."""
+        return {
+            "prompt": ". ".join(self._names),
+            "score_threshold": self._score_threshold,
+            "max_objects": self._rules.max_objects,
+            "max_box_area": self._rules.max_box_area,
+            "min_area": self._rules.min_area,
+            "largest_component": self._rules.largest_component,
+            "fill_holes": self._rules.fill_holes,
+            "margin": self._rules.margin,
+        }
