@@ -24,6 +24,7 @@ from protoanomalyncd.config import (
     TrainingConfig,
 )
 from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.regions import DESCRIPTORS
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
@@ -112,4 +113,6 @@ def random_crops(n: int, labels: Mapping[int, int] | None = None, side: int = 80
     rng = np.random.default_rng(5)
     known = [(labels or {}).get(i, -1) for i in range(n)]
     crops = [random_crop(rng, side) for _ in range(n)]
-    return CropSet.build(crops, list(rng.random(n)), known, [f"key{i}/0" for i in range(n)])
+    scores, keys = list(rng.random(n)), [f"key{i}/0" for i in range(n)]
+    described = [dict(zip(DESCRIPTORS, rng.random(len(DESCRIPTORS)), strict=True)) for _ in keys]
+    return CropSet.build(crops, scores, known, keys, described)

@@ -71,20 +71,20 @@ def by_content(samples: Sequence[Sample], skipped: list[Skipped]) -> list[tuple[
 
 
 def fit_source(
-    source: AnomalyMapSource, normal: Sequence[Sample], work: Path, progress: Progress
+    source: AnomalyMapSource, images: Sequence[Sample], work: Path, progress: Progress
 ) -> tuple[FloatArray | None, list[Skipped]]:
-    """Fit the source of maps on normal images, or load what an earlier call fitted.
+    """Fit the source of maps, or load what an earlier call fitted.
 
     Returns:
         Maxima of normal images scored as if never seen, None where the source knows none; and the
-        normal images that were left out.
+        images that were left out.
     """
     state, summary = work / "detector.safetensors", work / "detector.json"
     if summary.is_file():
         source.load_state(read_tensors(state))
         values = read_json(summary)
     else:
-        report = source.fit(normal, lambda done, total: progress("fit detector", done, total))
+        report = source.fit(images, lambda done, total: progress("fit detector", done, total))
         maxima = None if report.normal_maxima is None else [float(v) for v in report.normal_maxima]
         values = {
             "normal_maxima": maxima,
@@ -155,6 +155,7 @@ def crop_set(found: Sequence[tuple[CroppedImage, list[CroppedRegion]]]) -> CropS
         [r.region.score for _, r in items],
         [-1] * len(items),
         [f"{key}/{r.region.index}" for key, r in items],
+        [r.descriptors for _, r in items],
     )
 
 
@@ -243,6 +244,7 @@ def label_crops(
         [1.0] * len(rows),
         [label for _, label, _ in rows],
         [key for _, _, key in rows],
+        [r.descriptors for r, _, _ in rows],
     )
     crops.save(folder)
     write_json(left_out, {"skipped": [dataclasses.asdict(s) for s in skipped]})

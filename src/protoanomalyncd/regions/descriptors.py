@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray, Region
 
-__all__ = ["DESCRIPTORS", "describe", "phrase"]
+__all__ = ["DESCRIPTORS", "NOTHING", "describe", "phrase"]
 
 DESCRIPTORS: tuple[str, ...] = (
     "log_area",
@@ -52,6 +52,8 @@ DESCRIPTORS: tuple[str, ...] = (
 """Names of the descriptors, in order."""
 
 SMALLEST_LOG_AREA = -7.0
+NOTHING: Mapping[str, float] = dict.fromkeys(DESCRIPTORS, 0.0) | {"log_area": SMALLEST_LOG_AREA}
+"""Descriptors of a region without foreground."""
 RING_SHARE = 0.04
 """Width of the ring around a region, as a share of the image's longer side."""
 WORK_SIDE = 512
@@ -76,7 +78,7 @@ def describe(image: ImageArray, mask: MaskArray, region: Region) -> dict[str, fl
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     foreground = _foreground(mask, region, (height, width), (image.shape[0], image.shape[1]))
     if not foreground.any():
-        return dict.fromkeys(DESCRIPTORS, 0.0) | {"log_area": SMALLEST_LOG_AREA}
+        return dict(NOTHING)
     values = _shape(foreground) | _look(image, foreground)
     return {name: float(values[name]) for name in DESCRIPTORS}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from protoanomalyncd.persistence.files import read_json, replace_atomically, write_json
+from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 
 __all__ = ["CropSet"]
 
-_ARRAYS = ("images", "masks", "maps", "scores", "labels")
+_ARRAYS = ("images", "masks", "maps", "scores", "labels", "descriptors")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropSet:
-    """n crops of side S.
+    """n crops of side S, D descriptors of their regions.
 
     Args:
         images: RGB (n, S, S, 3).
@@ -28,6 +29,7 @@ class CropSet:
         maps: normalised anomaly maps in [0, 1], (n, S, S).
         scores: s, maximum of the normalised map inside the crop, (n,).
         labels: known class of each crop, -1 = unlabelled, (n,).
+        descriptors: what a crop loses of its region, (n, D) in the order of `DESCRIPTORS`.
         keys: identity of each crop by content (image's content key and region number); seeds of
             its augmentations derive from it, so that names and order change nothing.
     """
@@ -37,6 +39,7 @@ class CropSet:
     maps: FloatArray
     scores: FloatArray
     labels: npt.NDArray[np.int64]
+    descriptors: FloatArray
     keys: tuple[str, ...]
 
     @property
@@ -54,14 +57,17 @@ class CropSet:
         scores: Sequence[float],
         labels: Sequence[int],
         keys: Sequence[str],
+        descriptors: Sequence[Mapping[str, float]] | None = None,
     ) -> CropSet:
-        """Stack crops given as (image, mask, map)."""
+        """Stack crops given as (image, mask, map); without descriptors they are of nothing."""
+        described = [NOTHING] * len(keys) if descriptors is None else descriptors
         return cls(
             np.stack([c[0] for c in crops]),
             np.stack([c[1] for c in crops]).astype(np.bool_),
             np.stack([c[2] for c in crops]).astype(np.float16).astype(np.float32),
             np.asarray(scores, np.float32),
             np.asarray(labels, np.int64),
+            np.asarray([[d[name] for name in DESCRIPTORS] for d in described], np.float32),
             tuple(keys),
         )
 

@@ -70,7 +70,8 @@ def test_the_order_of_the_crops_does_not_matter(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
     order = np.random.default_rng(0).permutation(N_CROPS)
-    arrays = (getattr(crops, n)[order] for n in ("images", "masks", "maps", "scores", "labels"))
+    names = ("images", "masks", "maps", "scores", "labels", "descriptors")
+    arrays = (getattr(crops, n)[order] for n in names)
     shuffled = CropSet(*arrays, keys=tuple(crops.keys[i] for i in order))
     first = fill_token_cache(tmp_path / "1", crops, encoder, 2, seed=0)
     second = fill_token_cache(tmp_path / "2", shuffled, encoder, 2, seed=0)
