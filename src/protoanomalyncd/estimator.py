@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
+from protoanomalyncd.anomaly_maps import AnomalyMapSource, choose, create
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import (
     Dataset,
@@ -147,8 +147,8 @@ class ProtoAnomalyNCD:
             images: folder in MVTec AD layout (train/good, test/...), or any folder of images;
                 test labels are never read.
             labelled: base set of known defects of other products, with masks; None = none.
-            maps: folder of anomaly maps of any detector; None = the built-in detector, fitted on
-                train/good.
+            maps: folder of anomaly maps of any detector; None = a built-in one, fitted on
+                train/good, or on the images themselves where there are no normal ones.
             work_dir: keeps intermediate results, so that an interrupted fit goes on; belongs to
                 these images and settings, and must be empty for others. None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
@@ -170,7 +170,7 @@ class ProtoAnomalyNCD:
         torch.manual_seed(self.config.seed)
         backbone = self._backbone()
         with self._stage("anomaly maps"):
-            self._source = self._create_source(backbone, maps)
+            self._source = self._create_source(backbone, dataset, maps)
             ordered, store = fit.score(self._source, dataset)
             self._map_range = fit.map_range
         with self._stage("regions"):
@@ -282,12 +282,14 @@ class ProtoAnomalyNCD:
     def _backbone(self) -> Backbone:
         return self._given_backbone or create_backbone(self.config.embedding.backbone)
 
-    def _create_source(self, backbone: Backbone, maps: str | Path | None) -> AnomalyMapSource:
-        name = "folder" if maps is not None else self.config.detector.source
-        if name == "folder" and maps is None:
-            raise ConfigurationError(
-                "detector.source is 'folder': expected a folder of anomaly maps (--maps), got none"
-            )
+    def _create_source(
+        self, backbone: Backbone, dataset: Dataset, maps: str | Path | None
+    ) -> AnomalyMapSource:
+        name = choose(
+            self.config.detector.source,
+            has_normal=bool(dataset.normal),
+            has_maps=maps is not None,
+        )
         backbone.module().to(self.config.device)
         return create(
             name,
@@ -295,6 +297,7 @@ class ProtoAnomalyNCD:
             folder=maps,
             image_size=self.config.detector.image_size,
             memory_size=self.config.detector.memory_size,
+            reference_images=self.config.detector.reference_images,
             seed=self.config.seed,
             device=self.config.device,
         )
@@ -331,7 +334,7 @@ class ProtoAnomalyNCD:
     def _settings(self, maps: str | Path | None) -> dict[str, object]:
         settings: dict[str, object] = {
             "backbone": self.config.embedding.backbone,
-            "anomaly maps": "folder" if maps is not None else self.config.detector.source,
+            "anomaly maps": "none" if self._source is None else self._source.name,
             "labelled base": ", ".join(self.base_classes_) or "none",
             "number of classes": f"{self.config.n_novel_classes} (given)",
             "seed": self.config.seed,

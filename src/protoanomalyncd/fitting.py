@@ -79,7 +79,8 @@ class Fit:
         self, source: AnomalyMapSource, dataset: Dataset
     ) -> tuple[list[tuple[str, Sample]], MapStore]:
         """Maps of all images, and their range."""
-        normal_maxima, left_out = fit_source(source, dataset.normal, self.work, self.on_progress)
+        images = dataset.normal if source.learns_from == "normal" else dataset.unlabelled
+        normal_maxima, left_out = fit_source(source, images, self.work, self.on_progress)
         ordered = by_content(dataset.unlabelled, self.skipped)
         store = MapStore(self.work / "maps")
         self.skipped += left_out

@@ -29,6 +29,12 @@ def _patch_memory(folder: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     return {"backbone": TinyBackbone(), "image_size": 64, "memory_size": 300, "seed": 3}
 
 
+def _mutual_scoring(folder: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Ruins one image; returns what the program offers."""
+    (folder / BAD).write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    return {"backbone": TinyBackbone(), "image_size": 64, "reference_images": 5, "seed": 3}
+
+
 def _folder(folder: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     """Writes maps of several sizes and ruins one."""
     rng = np.random.default_rng(0)
@@ -41,6 +47,7 @@ def _folder(folder: Path, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 BUILDERS: Mapping[str, Callable[[Path, Sequence[Sample]], dict[str, Any]]] = {
+    "mutual_scoring": _mutual_scoring,
     "patch_memory": _patch_memory,
     "folder": _folder,
 }
@@ -78,6 +85,7 @@ def test_it_has_the_methods_and_its_name(case: Case) -> None:
     name, _, source, *_ = case
     assert isinstance(source, AnomalyMapSource)
     assert source.name == name
+    assert source.learns_from in ("normal", "unlabelled")
 
 
 def test_maps_are_finite_float32_of_two_axes(case: Case) -> None:
@@ -177,7 +185,7 @@ def test_no_image_gives_no_map(case: Case) -> None:
 
 
 def test_unknown_names_and_arguments_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"expected one of folder, patch_memory.*'pca'"):
+    with pytest.raises(ConfigurationError, match=r"expected one of auto, folder, .*'pca'"):
         create("pca")
     with pytest.raises(ConfigurationError, match="folder takes folder, got depth"):
         create("folder", {"depth": 3})

@@ -21,6 +21,7 @@ BAD: dict[str, list[Any]] = {
     "detector.source": [5, None],
     "device": [0, None],
     "detector.memory_size": [0, -5],
+    "detector.reference_images": [2, 0, 3.5],
     "mebin.mode": ["fast", "", None],
     "mebin.resolution": [31, 4097],
     "mebin.step": [0, 65],

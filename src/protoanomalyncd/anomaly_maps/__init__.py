@@ -2,8 +2,9 @@
 
 Any detector will do; the rest of the house only sees raw float maps, larger = more anomalous.
 Built in are `PatchMemory` (after PatchCore, Roth et al., CVPR 2022; the random memory and its
-calibration are ours) and `FolderMaps` (the maps of any other detector). The range of a data set's
-maps is fitted once, from these raw scores, and saved with the model; no map is normalised alone.
+calibration are ours), `MutualScoring` (after MuSc, Li et al., ICLR 2024; without normal images) and
+`FolderMaps` (the maps of any other detector). The range of a data set's maps is fitted once, from
+these raw scores, and saved with the model; no map is normalised alone.
 
     >>> source = create("patch_memory", backbone=create_backbone("embedded"))  # doctest: +SKIP
     >>> report = source.fit(normal_samples)                                    # doctest: +SKIP
@@ -15,15 +16,19 @@ Another detector: implement `AnomalyMapSource` and `register` it (docs/how_to/an
 
 from protoanomalyncd.anomaly_maps.base import AnomalyMapSource, FitReport, Progress
 from protoanomalyncd.anomaly_maps.folder import FolderMaps, match_maps, read_map
+from protoanomalyncd.anomaly_maps.mutual_scoring import MutualScoring
 from protoanomalyncd.anomaly_maps.patch_memory import PatchMemory
-from protoanomalyncd.anomaly_maps.registry import create, register, registered
+from protoanomalyncd.anomaly_maps.registry import AUTO, choose, create, register, registered
 
 __all__ = [
+    "AUTO",
     "AnomalyMapSource",
     "FitReport",
     "FolderMaps",
+    "MutualScoring",
     "PatchMemory",
     "Progress",
+    "choose",
     "create",
     "match_maps",
     "read_map",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
@@ -18,12 +18,12 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What `AnomalyMapSource.fit` learned about the normal images.
+    """What `AnomalyMapSource.fit` learned.
 
     Args:
         normal_maxima: float32 (n,), the largest raw score of each of n normal images that were
             scored *as if never seen*; None where the source cannot know it.
-        skipped: normal images that could not be used.
+        skipped: images that could not be used and will not be scored.
     """
 
     normal_maxima: FloatArray | None = None
@@ -37,9 +37,11 @@ class AnomalyMapSource(Protocol):
     name: ClassVar[str]
     precomputed: ClassVar[bool]
     """Maps are only read. Files are matched to all images of a call, so none may be left out."""
+    learns_from: ClassVar[Literal["normal", "unlabelled"]]
+    """What `fit` is given: images known to be normal, or the images to score."""
 
-    def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
-        """Learn from normal images; copies and the order of the images do not matter."""
+    def fit(self, images: Sequence[Sample], /, on_progress: Progress | None = None) -> FitReport:
+        """Learn from images; copies and the order of the images do not matter."""
         ...
 
     def score(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, FloatArray | Skipped]]:

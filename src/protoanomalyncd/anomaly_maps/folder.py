@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -126,6 +126,7 @@ class FolderMaps:
 
     name: ClassVar[str] = "folder"
     precomputed: ClassVar[bool] = True
+    learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
     def __init__(self, folder: Path | str | None = None) -> None:
         self._folder = None if folder is None else Path(folder)

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
@@ -26,8 +25,9 @@ from protoanomalyncd.anomaly_maps.nearest import nearest_distance
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
+from protoanomalyncd.anomaly_maps.square import read_square
 from protoanomalyncd.config import MapConfig
-from protoanomalyncd.datasets.images import content_key, read_image
+from protoanomalyncd.datasets.images import content_key
 from protoanomalyncd.errors import (
     ConfigurationError,
     DatasetError,
@@ -93,6 +93,7 @@ class PatchMemory:
 
     name: ClassVar[str] = "patch_memory"
     precomputed: ClassVar[bool] = False
+    learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
     def __init__(
         self,
@@ -246,10 +247,7 @@ class PatchMemory:
         return images, owners, skipped
 
     def _read(self, sample: Sample) -> ImageArray:
-        """Image -> uint8 (image_size, image_size, 3), antialiased."""
-        image = Image.fromarray(read_image(sample.path))
-        square = image.resize((self._image_size, self._image_size), Image.Resampling.BILINEAR)
-        return np.array(square, np.uint8)
+        return read_square(sample.path, self._image_size)
 
     @torch.inference_mode()
     def _describe(self, image: ImageArray) -> Tensor:
@@ -274,5 +272,6 @@ def _no_normal_image(n_given: int, skipped: Sequence[Skipped]) -> str:
     first = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
     return (
         f"patch memory: expected normal images to learn from (train/good), got {n_given}, "
-        f"{len(skipped)} of them unusable{first}; or give the maps of another detector"
+        f"{len(skipped)} of them unusable{first}; or give the maps of another detector, or take "
+        "detector.source mutual_scoring, which needs none"
     )

@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 from protoanomalyncd.anomaly_maps.base import AnomalyMapSource
 from protoanomalyncd.errors import ConfigurationError
 
-__all__ = ["create", "register", "registered"]
+__all__ = ["AUTO", "choose", "create", "register", "registered"]
+
+AUTO = "auto"
+"""Setting that leaves the choice of the source to `choose`."""
 
 _SOURCES: dict[str, type[AnomalyMapSource]] = {}
 _Source = TypeVar("_Source", bound=type[AnomalyMapSource])
@@ -39,6 +42,29 @@ def registered() -> tuple[str, ...]:
     return tuple(sorted(_SOURCES))
 
 
+def choose(source: str, *, has_normal: bool, has_maps: bool) -> str:
+    """Name of the source for a data set.
+
+    Args:
+        source: a registered name, or `AUTO`: the patch memory where there are normal images to
+            learn from, else mutual scoring.
+        has_normal: normal images are known (train/good).
+        has_maps: a folder of maps is given; it is always used.
+
+    Raises:
+        ConfigurationError: maps are to be read, and no folder is given.
+    """
+    if has_maps:
+        return "folder"
+    if source == "folder":
+        raise ConfigurationError(
+            "detector.source is 'folder': expected a folder of anomaly maps (--maps), got none"
+        )
+    if source != AUTO:
+        return source
+    return "patch_memory" if has_normal else "mutual_scoring"
+
+
 def create(
     name: str, arguments: Mapping[str, Any] | None = None, **offered: Any
 ) -> AnomalyMapSource:
@@ -51,14 +77,14 @@ def create(
         name: a registered name.
         arguments: saved by `AnomalyMapSource.arguments`.
         **offered: what this program has: ``backbone``, ``device``, ``seed``, ``folder``,
-            ``image_size``, ``memory_size``; `arguments` come first.
+            ``image_size``, ``memory_size``, ``reference_images``; `arguments` come first.
 
     Raises:
         ConfigurationError: the name is unknown, an argument does not fit, or one is missing.
     """
     if name not in _SOURCES:
         raise ConfigurationError(
-            f"detector.source: expected one of {', '.join(registered())}, got {name!r}"
+            f"detector.source: expected one of {', '.join((AUTO, *registered()))}, got {name!r}"
         )
     parameters = inspect.signature(_SOURCES[name]).parameters
     given = dict(arguments or {})

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from protoanomalyncd.anomaly_maps import AUTO, choose
 from protoanomalyncd.cli.console import console, logger, logging_to, progress_bars, show_skipped
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
@@ -63,6 +64,7 @@ def discover(
         )
         if run.resumed:
             console.print("going on with the interrupted run")
+        _tell_source(config, dataset, maps)
         try:
             model.fit(dataset, labelled=base, maps=maps, work_dir=run.work, on_progress=on_progress)
         except (InputError, ConfigurationError, MissingDependencyError):
@@ -150,6 +152,19 @@ def _versions() -> dict[str, str]:
         "timm": timm.__version__,
         "numpy": numpy.__version__,
     }
+
+
+def _tell_source(config: Config, dataset: Dataset, maps: Path | None) -> None:
+    """Say it where the choice of the detector may surprise."""
+    if config.detector.source == AUTO:
+        name = choose(AUTO, has_normal=bool(dataset.normal), has_maps=maps is not None)
+        logger.info("anomaly maps: %s", name)
+        if name == "mutual_scoring":
+            console.print(
+                "no normal images (train/good) and no --maps: the images score one another; "
+                "with either of them weak defects are found better",
+                soft_wrap=True,
+            )
 
 
 def _tell(discovery: Discovery, out: Path) -> None:

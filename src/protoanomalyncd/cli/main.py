@@ -143,7 +143,7 @@ def _discover_parser() -> ArgumentParser:
     parser.add_argument(
         "images",
         type=Path,
-        help="MVTec AD layout (train/good, test/...), or any folder of images (needs --maps)",
+        help="MVTec AD layout (train/good, test/...), or any folder of images",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the results; must be new"

@@ -16,19 +16,29 @@ class MapConfig:
 
     Args:
         source: registered name of an `AnomalyMapSource`; ``patch_memory`` is fitted on the normal
-            images, ``folder`` reads the maps of any detector.
-        image_size: side to which the built-in detector resizes images [px].
-        memory_size: number of normal patches that the memory keeps, drawn at random.
+            images, ``mutual_scoring`` compares the unlabelled images with one another, ``folder``
+            reads the maps of any detector; ``auto`` is the first where there are normal images,
+            else the second.
+        image_size: side to which the built-in detectors resize images [px].
+        memory_size: number of normal patches that the patch memory keeps, drawn at random.
+        reference_images: images that mutual scoring compares each image with, drawn at random.
     """
 
-    source: str = "patch_memory"
+    source: str = "auto"
     image_size: int = 256
     memory_size: int = 12_000
+    reference_images: int = 64
 
     def __post_init__(self) -> None:
         check_types(self, "detector.")
         require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
         require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
+        require(
+            self.reference_images >= 3,
+            "detector.reference_images",
+            "at least 3",
+            self.reference_images,
+        )
 
 
 @dataclass(frozen=True)
