@@ -110,6 +110,7 @@ _CHOICES = {
     "pseudo_labels": ("adaptive", "soft"),
     "start": ("clusters", "random"),
     "entropy_over": ("novel", "all"),
+    "update": ("gradient", "ema"),
 }
 """Settings of `PrototypeConfig` that take one of a few words."""
 
@@ -142,6 +143,9 @@ class PrototypeConfig:
         supcon_weight: of the supervised contrastive loss, beside the labelled cross-entropy.
         supcon_temperature: tau of the supervised contrastive loss.
         projection_dim: width of the contrastive projection.
+        update: prototypes learn by ``gradient``, or follow their class's embeddings (``ema``,
+            CIDER).
+        ema_momentum: what a prototype keeps of itself at each sample, in [0, 1); for ``ema``.
     """
 
     temperature: float = 0.1
@@ -164,6 +168,8 @@ class PrototypeConfig:
     supcon_weight: float = 1.0
     supcon_temperature: float = 0.07
     projection_dim: int = 256
+    update: Literal["gradient", "ema"] = "gradient"
+    ema_momentum: float = 0.95
 
     def __post_init__(self) -> None:
         check_types(self, "prototypes.")
@@ -209,6 +215,15 @@ class PrototypeConfig:
             )
         require(
             self.projection_dim >= 1, "prototypes.projection_dim", "at least 1", self.projection_dim
+        )
+        require(
+            self.n_heads == 1 or self.update == "gradient",
+            "prototypes.n_heads",
+            "1 where prototypes.update is ema",
+            self.n_heads,
+        )
+        require(
+            0 <= self.ema_momentum < 1, "prototypes.ema_momentum", "in [0, 1)", self.ema_momentum
         )
 
 

@@ -9,6 +9,9 @@ L_dapl and L_ent are on unlabelled samples, L_con on all, L_ce and L_supcon on l
 other settings the same terms are AnomalyNCD's and SimGCD's objectives (``configs/``): several
 heads, whose terms are averaged, soft targets, entropy over all classes.
 
+Prototypes learn by the gradient of L, or follow the embeddings and are constants in every term but
+L_sep (CIDER): see `moved_prototypes`.
+
 Letters: u unlabelled, l labelled samples, n = u + l, C channels.
 """
 
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.config import PrototypeConfig
+from protoanomalyncd.prototypes.ema import ema_prototypes
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.losses import (
     cross_entropy,
@@ -32,7 +36,7 @@ from protoanomalyncd.prototypes.losses import (
 )
 from protoanomalyncd.prototypes.pseudo_labels import corrected_targets
 
-__all__ = ["TwoViews", "objective"]
+__all__ = ["TwoViews", "moved_prototypes", "objective"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def objective(
     *,
     rivals: Sequence[PrototypeHead] = (),
     target_temperature: float | None = None,
+    moved: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """All terms of a batch, and their weighted sum as ``total``.
 
@@ -70,13 +75,17 @@ def objective(
         config: weights and temperatures.
         rivals: further sets of prototypes; their terms are averaged with the head's.
         target_temperature: of this epoch; None = the configured one.
+        moved: the prototypes of `moved_prototypes` in place of the head's, which have none beside
+            them then; None = they learn by gradient.
 
     Returns:
         name -> scalar; with rivals also ``cluster/0``, ``cluster/1``, ...: the cluster loss of each
         head, w_d L_dapl + w_e L_ent, detached.
     """
     temperature = target_temperature or config.target_temperature
-    of_heads = [_prototype_terms(batch, one, share, temperature, config) for one in (head, *rivals)]
+    of_heads = [
+        _prototype_terms(batch, one, share, temperature, config, moved) for one in (head, *rivals)
+    ]
     terms = {name: torch.stack([t[name] for t in of_heads]).mean() for name in of_heads[0]}
     u = len(batch.scores)
     p1, p2 = head.project(batch.z1), head.project(batch.z2)
@@ -97,39 +106,86 @@ def objective(
     return terms
 
 
+def moved_prototypes(
+    batch: TwoViews,
+    head: PrototypeHead,
+    share: float,
+    config: PrototypeConfig,
+    target_temperature: float | None = None,
+) -> Tensor:
+    """The prototypes after this batch, by moving average; for ``prototypes.update = "ema"``.
+
+    Source: [ref] CIDER for the average. *Ours*: an unlabelled sample counts for the class that its
+    corrected targets, summed over both views, find likeliest (CIDER's are all labelled).
+
+    Args:
+        batch: embeddings, unlabelled first.
+        head: prototypes before.
+        share: r in [0, 1], pseudo-labels that are one-hot.
+        config: momentum and temperatures.
+        target_temperature: of this epoch; None = the configured one.
+
+    Returns:
+        (K, C), unit rows, to be handed to `objective` and then, detached, to the head.
+    """
+    temperature = target_temperature or config.target_temperature
+    before = head.prototypes.detach()
+    q1, q2 = (
+        _targets(z.detach() @ before.T, batch, head, share, temperature, config)
+        for z in (batch.z1, batch.z2)
+    )
+    classes = torch.cat([(q1 + q2)[: len(batch.scores)].argmax(dim=1), batch.labels])
+    z = torch.cat([batch.z1, batch.z2])
+    return ema_prototypes(before, z, classes.repeat(2), config.ema_momentum)
+
+
 def _prototype_terms(
     batch: TwoViews,
     head: PrototypeHead,
     share: float,
     target_temperature: float,
     config: PrototypeConfig,
+    moved: Tensor | None,
 ) -> dict[str, Tensor]:
     """The terms that one set of prototypes has for itself."""
     u = len(batch.scores)
-    cosines = (head(batch.z1), head(batch.z2))
+    prototypes = head.prototypes if moved is None else moved.detach()
+    cosines = (batch.z1 @ prototypes.T, batch.z2 @ prototypes.T)
     logits1, logits2 = (c / config.temperature for c in cosines)
-    rows = slice(len(batch.z1) if config.generalised else u)
-    # A labelled sample is a defect, whatever a detector would say.
-    scores = torch.cat([batch.scores, torch.ones_like(batch.labels, dtype=batch.scores.dtype)])
     targets1, targets2 = (
-        corrected_targets(
-            c[rows],
-            share if config.pseudo_labels == "adaptive" else 0.0,
-            n_base=0 if config.generalised else head.n_base,
-            scores=scores[rows] if config.normal_correction else None,
-            normal_index=head.normal_index,
-            temperature=target_temperature,
-        )
-        for c in cosines
+        _targets(c, batch, head, share, target_temperature, config) for c in cosines
     )
+    rows = slice(len(targets1))
     every_class = config.generalised or config.entropy_over == "all"
     columns = slice(0 if every_class else head.n_base, None)
     return {
         "dapl": cross_view(targets1, targets2, logits1[rows], logits2[rows]),
         "entropy": entropy_loss(torch.cat([logits1[rows, columns], logits2[rows, columns]])),
-        "separation": separation_loss(head.prototypes, config.temperature),
+        "separation": separation_loss(prototypes if moved is None else moved, config.temperature),
         "supervised": cross_entropy(torch.cat([logits1[u:], logits2[u:]]), batch.labels.repeat(2)),
     }
+
+
+def _targets(
+    cosines: Tensor,
+    batch: TwoViews,
+    head: PrototypeHead,
+    share: float,
+    temperature: float,
+    config: PrototypeConfig,
+) -> Tensor:
+    """Corrected targets of one view: (n, K) -> (u, K), or (n, K) in the generalised setting."""
+    rows = slice(len(cosines) if config.generalised else len(batch.scores))
+    # A labelled sample is a defect, whatever a detector would say.
+    scores = torch.cat([batch.scores, torch.ones_like(batch.labels, dtype=batch.scores.dtype)])
+    return corrected_targets(
+        cosines[rows],
+        share if config.pseudo_labels == "adaptive" else 0.0,
+        n_base=0 if config.generalised else head.n_base,
+        scores=scores[rows] if config.normal_correction else None,
+        normal_index=head.normal_index,
+        temperature=temperature,
+    )
 
 
 def _cluster_loss(terms: dict[str, Tensor], config: PrototypeConfig) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from protoanomalyncd.config import PrototypeConfig, TrainingConfig
 from protoanomalyncd.prototypes.head import PrototypeHead
-from protoanomalyncd.prototypes.objective import TwoViews, objective
+from protoanomalyncd.prototypes.objective import TwoViews, moved_prototypes, objective
 from protoanomalyncd.prototypes.pseudo_labels import ramp, target_temperature
 from protoanomalyncd.prototypes.rivals import Rivals
 from protoanomalyncd.training.checkpoint import load_checkpoint, save_checkpoint
@@ -71,6 +71,8 @@ class Trainer:
         self.rivals = Rivals(head, prototypes.n_heads - 1, seed)
         self.unlabelled = torch.nonzero(labels < 0).flatten()
         self.labelled = torch.nonzero(labels >= 0).flatten()
+        self.follows = prototypes.update == "ema"
+        head.weight.requires_grad_(not self.follows)
         self.optimiser = torch.optim.SGD(
             [*encoder.tail.parameters(), *head.parameters(), *self.rivals.parameters()],
             lr=training.learning_rate,
@@ -127,23 +129,27 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         share = ramp(epoch, self.training.epochs)
+        temperature = self._target_temperature(epoch)
         batches = list(self._batches(generator))
         sums: dict[str, float] = {}
         for step, (unlabelled, labelled) in enumerate(batches):
             progress = (epoch + step / len(batches)) / self.training.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = _cosine(self.training.learning_rate, progress)
+            batch = self._embed(unlabelled, labelled, generator)
+            arguments = (batch, self.head, share, self.prototypes)
+            moved = moved_prototypes(*arguments, temperature) if self.follows else None
             terms = objective(
-                self._embed(unlabelled, labelled, generator),
-                self.head,
-                share,
-                self.prototypes,
+                *arguments,
                 rivals=list(self.rivals),
-                target_temperature=self._target_temperature(epoch),
+                target_temperature=temperature,
+                moved=moved,
             )
             self.optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
             self.optimiser.step()
+            if moved is not None:
+                self.head.set_prototypes(moved.detach())
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
         self.rivals.note(sums)

@@ -21,7 +21,7 @@ from protoanomalyncd.prototypes.losses import (
     separation_loss,
     supervised_contrastive,
 )
-from protoanomalyncd.prototypes.objective import TwoViews, objective
+from protoanomalyncd.prototypes.objective import TwoViews, moved_prototypes, objective
 from protoanomalyncd.prototypes.rivals import Rivals
 
 NAMES = {"dapl", "entropy", "separation", "contrastive", "supervised", "supcon"}
@@ -185,3 +185,36 @@ def test_generalised_pseudo_labels_run_over_all_samples_and_classes() -> None:
         + 0.35 * (terms["supervised"] + terms["supcon"]).item(),
         rel=1e-5,
     )
+
+
+def test_moving_prototypes_are_constants_but_for_the_separation() -> None:
+    config, head, views = PrototypeConfig(update="ema"), PrototypeHead(8, 2, 3, 4), batch(5, [0, 1])
+    moved = moved_prototypes(views, head, 0.0, config)
+    terms = objective(views, head, 0.0, config, moved=moved)
+    torch.testing.assert_close(terms["separation"], separation_loss(moved, 0.1))
+    logits = torch.cat([z[5:] @ moved.detach().T for z in (views.z1, views.z2)]) / 0.1
+    torch.testing.assert_close(terms["supervised"], cross_entropy(logits, views.labels.repeat(2)))
+    terms["total"].backward()
+    assert head.weight.grad is None
+    assert torch.isfinite(grad(views.z1.grad)).all()
+
+
+def test_unlabelled_samples_move_the_likeliest_novel_prototype_only() -> None:
+    """Whatever base prototype they lie on."""
+    head = PrototypeHead(8, 1, 2, 4)
+    head.set_prototypes(torch.eye(8)[:3])
+    z = F.normalize(torch.tensor([[3.0, 0.0, 1.0, 0, 0, 0, 0, 0]]), dim=1)
+    views = TwoViews(z, z, torch.ones(1), torch.zeros(0, dtype=torch.int64))
+    moved = moved_prototypes(views, head, 0.0, PrototypeConfig(update="ema", ema_momentum=0.5))
+    assert torch.equal(moved[:2], torch.eye(8)[:2])
+    assert float(moved[2] @ z[0]) > 0.8
+
+
+def test_labelled_samples_move_their_own_prototype() -> None:
+    head = PrototypeHead(8, 2, 2, 4)
+    head.set_prototypes(torch.eye(8)[:4])
+    z = torch.eye(8)[7:].clone()
+    views = TwoViews(z, z, torch.zeros(0), torch.tensor([1]))
+    moved = moved_prototypes(views, head, 0.0, PrototypeConfig(update="ema", ema_momentum=0.5))
+    torch.testing.assert_close(moved[[0, 2, 3]], torch.eye(8)[[0, 2, 3]])
+    assert float(moved[1] @ z[0]) > 0.8

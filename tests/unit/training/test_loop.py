@@ -68,9 +68,10 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         assert torch.equal(value, second[name]), name
 
 
+@pytest.mark.parametrize("update", ["gradient", "ema"])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_the_loss_falls_and_clusters_come_apart(network: Path, labelled: bool) -> None:
-    made = trainer(network, 6, labelled)
+def test_the_loss_falls_and_clusters_come_apart(network: Path, labelled: bool, update: str) -> None:
+    made = trainer(network, 6, labelled, update=update)
     before = weights(made)
     history = made.run()
     assert len(history) == 6
@@ -107,6 +108,21 @@ def test_resuming_equals_uninterrupted_training(
     rest = resumed.run(tmp_path / "broken")
     assert rest == history[stop_after:]
     assert_equal(weights(resumed), weights(whole))
+
+
+def test_prototypes_that_follow_the_embeddings_resume_too(network: Path, tmp_path: Path) -> None:
+    whole = trainer(network, 2, update="ema")
+    whole.run(tmp_path)
+
+    def stop(done: int, total: int, terms: dict[str, float]) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        trainer(network, 2, update="ema").run(tmp_path / "broken", stop)
+    resumed = trainer(network, 2, update="ema")
+    resumed.run(tmp_path / "broken")
+    assert_equal(weights(resumed), weights(whole))
+    assert whole.head.weight.grad is None
 
 
 def test_a_finished_training_is_only_read(network: Path, tmp_path: Path) -> None:
