@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-mtd environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-mtd bench-baselines environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,14 @@ bench-backbone: environment ## the embedded backbone beside others -> docs/backb
 
 bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
 	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
+
+BASELINES := build/baselines
+bench-baselines: environment ## published and plain methods on given maps -> docs/baselines.md
+	$(BIN)/protoanomalyncd prepare mtd $(SHARED)/data/mtd $(BASELINES)/mtd
+	$(BIN)/protoanomalyncd prepare neu_seg $(SHARED)/data/neu_seg $(BASELINES)/neu
+	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
+		--maps own mtd_resnet18=$(SHARED)/maps/mtd_resnet18 mtd_fused=$(SHARED)/maps/mtd_fused \
+		--work $(BASELINES)/runs --out docs/baselines.md $(ARGS)
 
 # --- the environment ------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ examples:
   protoanomalyncd discover IMAGES --maps MAPS --n-novel 5 --out RUN
   protoanomalyncd predict RUN/model NEW_IMAGES --out PRED
   protoanomalyncd evaluate RUN
+  protoanomalyncd ablate configs/ablations/guidance.yaml --out ABLATION
 """
 
 _STAGES: dict[str, type] = {
@@ -80,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {line.encode(errors='backslashreplace').decode()}\n")
         return 2
     except KeyboardInterrupt:
-        hint = "; the same command goes on where it stopped" if command == "discover" else ""
+        resumable = command in ("discover", "ablate")
+        hint = "; the same command goes on where it stopped" if resumable else ""
         sys.stderr.write(f"interrupted{hint}\n")
         return 130
     return 0
@@ -124,6 +126,9 @@ def build_parser() -> ArgumentParser:
     commands.add_subcommand("predict", _predict_parser(), help="class new images by a saved model")
     commands.add_subcommand(
         "evaluate", _evaluate_parser(), help="metrics of a run, from its saved predictions"
+    )
+    commands.add_subcommand(
+        "ablate", _ablate_parser(), help="a grid of settings and seeds -> a table and figures"
     )
     return parser
 
@@ -208,6 +213,33 @@ def _evaluate_parser() -> ArgumentParser:
     parser.add_argument(
         "--json", type=Path | None, default=None, help="also write the metrics to this file"
     )
+    return parser
+
+
+def _ablate_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Run every row of a study with every seed, and print means and spreads.\n"
+        "Finished runs are kept: an interrupted study goes on when the same command is given\n"
+        "again, and new rows or seeds join the old ones. Labels are for the metrics only.\n\n"
+        "examples:\n"
+        "  protoanomalyncd ablate configs/ablations/guidance.yaml --out ABLATION\n"
+        "  protoanomalyncd ablate STUDY.yaml --images DATA/mtd --seeds '[0, 1]' --out ABLATION"
+    )
+    parser.add_argument("study", type=Path, help="YAML file: data, seeds, base, rows or grid")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    for name, text in (
+        ("images", "MVTec AD layout"),
+        ("labelled", "known defects of other products"),
+        ("maps", "anomaly maps of any detector"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=Path | None, default=None, help=f"{text}; instead of the study's"
+        )
+    parser.add_argument(
+        "--seeds", type=list[int] | None, default=None, help="instead of the study's"
+    )
+    parser.add_argument("--no-figures", action="store_true", help="the table only")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
 
@@ -301,6 +333,13 @@ def _run_evaluate(options: Namespace) -> None:
     evaluate(options.run, options.json)
 
 
+def _run_ablate(options: Namespace) -> None:
+    from protoanomalyncd.cli.ablate import ablate
+
+    data = {name: getattr(options, name) for name in ("images", "labelled", "maps", "seeds")}
+    ablate(options.study, options.out, data, not options.no_figures, options.quiet)
+
+
 def _run_prepare(options: Namespace) -> None:
     from protoanomalyncd.cli.console import console
     from protoanomalyncd.datasets import PREPARERS
@@ -337,6 +376,7 @@ _COMMANDS = {
     "discover": _run_discover,
     "predict": _run_predict,
     "evaluate": _run_evaluate,
+    "ablate": _run_ablate,
 }
 
 

@@ -1,0 +1,152 @@
+r"""Published and plain methods under one protocol, on given maps: ``make bench-baselines``.
+
+Every row gets the same images, anomaly maps, labelled base, network, number of classes and seeds,
+and merges regions into images by the same rule; labels are for the table only. Finished runs are
+kept in the work folder: an interrupted call goes on, and further rows, maps or seeds join them.
+
+    .venv/bin/python -m benchmarks.baselines --images DATA/mtd --labelled DATA/neu \
+        --maps own mtd_fused=../shared/maps/mtd_fused --work build/baselines --out docs/baselines.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from protoanomalyncd.benchmark.ablation import run_study
+from protoanomalyncd.benchmark.outcomes import Outcome, markdown_table
+from protoanomalyncd.benchmark.study import Row, Study, read_settings
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+METHODS = {
+    "kmeans, agglomerative": "on untrained features: class tokens of the crops, *unguided* or "
+    "*masked* (the class token sees the region only), or *map-weighted* patches of the whole image "
+    "(Anomaly Clustering's idea)",
+    "GCD": "contrastive training (InfoNCE and supervised), then semi-supervised k-means",
+    "SimGCD": "`configs/simgcd.yaml`, on our crops",
+    "AnomalyNCD, as a configuration": "`configs/anomalyncd.yaml`: MEBin, crops, hard mask, losses, "
+    "correction and four heads as in its code, shown equal to it by golden values "
+    "(`tests/golden/`)",
+    "ProtoAnomalyNCD": "default settings",
+}
+
+INTRODUCTION = """# Baselines under the same protocol
+
+Every row sees the same images, anomaly maps, labelled base, network and number of classes (given),
+and merges regions into images by the same rule; predictions are restricted to novel classes. Mean
+and standard deviation over the seeds; agglomerative clustering draws nothing by chance.
+
+| row | what it is |
+|---|---|
+""" + "".join(f"| {name} | {text} |\n" for name, text in METHODS.items())
+
+
+def rows() -> list[Row]:
+    """All methods, the plain ones first."""
+    contrastive = {
+        "prototypes": {
+            "pseudo_label_weight": 0.0,
+            "entropy_weight": 0.0,
+            "separation_weight": 0.0,
+        }
+    }
+    plain = [
+        Row(f"{method}, {features.replace('_', '-')}", {}, method, features)
+        for method in ("kmeans", "agglomerative")
+        for features in ("unguided", "masked", "map_weighted")
+    ]
+    return [
+        *plain,
+        Row("GCD", contrastive, "gcd_kmeans", "trained"),
+        Row("SimGCD", read_settings(CONFIGS / "simgcd.yaml")),
+        Row("AnomalyNCD, as a configuration", read_settings(CONFIGS / "anomalyncd.yaml")),
+        Row("ProtoAnomalyNCD"),
+    ]
+
+
+def main() -> int:
+    """Run what is missing, print and write the tables."""
+    options = _options()
+    chosen = [row for row in rows() if not options.rows or row.name in options.rows]
+    unknown = set(options.rows or ()) - {row.name for row in rows()}
+    if unknown:
+        print(f"unknown rows {sorted(unknown)}; known: {[row.name for row in rows()]}")
+        return 2
+    parts = [INTRODUCTION, f"```\n{options.command}\n```"]
+    for entry in options.maps:
+        name, _, folder = entry.partition("=")
+        study = Study(
+            images=options.images,
+            rows=tuple(chosen),
+            labelled=options.labelled,
+            maps=Path(folder) if folder else None,
+            seeds=tuple(options.seeds),
+            base={
+                "n_novel_classes": options.n_novel,
+                "embedding": {"backbone": options.backbone},
+                "training": {"labelled_per_class": options.labelled_per_class},
+            },
+        )
+        outcomes = run_study(study, options.work / name, _tell)
+        parts.append(_part(name, outcomes))
+        print(parts[-1], flush=True)
+    parts.append(_footer(options.backbone))
+    options.out.write_text("\n".join(parts), encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, required=True, help="MVTec AD layout")
+    parser.add_argument("--labelled", type=Path, help="base set of known defects")
+    parser.add_argument(
+        "--maps",
+        nargs="+",
+        default=["own"],
+        metavar="NAME[=FOLDER]",
+        help="sets of anomaly maps; without a folder: the built-in detector",
+    )
+    parser.add_argument("--n-novel", type=int, default=6, help="classes, normal included")
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--labelled-per-class", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", help="names of rows; default: all")
+    parser.add_argument("--work", type=Path, required=True, help="keeps finished runs")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
+    parser.add_argument("--command", default="make bench-baselines", help="named in the file")
+    return parser.parse_args()
+
+
+def _tell(stage: str, done: int, total: int) -> None:
+    if stage == "runs":
+        print(f"{done} of {total} runs", flush=True)
+
+
+def _part(name: str, outcomes: list[Outcome]) -> str:
+    title = "the built-in detector" if name == "own" else f"`{name}`"
+    return f"\n## Maps: {title}\n\n{markdown_table(outcomes)}"
+
+
+def _footer(backbone: str) -> str:
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return (
+        f"\nBackbone `{backbone}`. Seconds are of one run, without what rows share. Measured on "
+        f"{platform.machine()}, {multiprocessing.cpu_count()} cores, Python "
+        f"{platform.python_version()}, revision {revision or 'unknown'}.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
