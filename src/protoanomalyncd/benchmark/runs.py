@@ -108,7 +108,7 @@ def _cluster(
     """Class of each image, from clustering features."""
     fit = Fit(config, work, progress, list(inputs.dataset.skipped))
     backbone = create_backbone(config.embedding.backbone)
-    source = model._create_source(backbone, inputs.maps)
+    source = model._create_source(backbone, inputs.dataset, inputs.maps)
     ordered, store = fit.score(source, inputs.dataset)
     if row.features == "map_weighted":
         samples = [sample for _, sample in ordered if sample.name in store]
