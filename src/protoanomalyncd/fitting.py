@@ -123,11 +123,14 @@ class Fit:
         # Here again: a call that goes on must start the layers as the first one did.
         torch.manual_seed(config.seed)
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
+        if encoder.descriptors is not None:
+            encoder.descriptors.fit(torch.from_numpy(np.array(crops.descriptors)))
         head = PrototypeHead(
             encoder.embed_dim,
             len(self.base_classes),
             config.n_novel_classes,
             config.prototypes.projection_dim,
+            encoder.n_fixed,
         ).to(config.device)
         cache = fill_token_cache(
             self.work / "tokens",

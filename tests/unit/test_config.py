@@ -40,6 +40,7 @@ BAD: dict[str, list[Any]] = {
     "crops.size": [16],
     "embedding.backbone": [""],
     "embedding.input_size": [16, 257],
+    "embedding.descriptor_weight": [-0.1, 1.0, math.nan, "much"],
     "embedding.guidance.hide_class_key": ["yes", 1],
     "embedding.guidance.mode": ["strong"],
     "embedding.guidance.beta": [0.0, -1.0, math.nan],

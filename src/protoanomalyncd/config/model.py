@@ -94,16 +94,25 @@ class EmbeddingConfig:
             downloads it).
         input_size: side of the window that the network sees [px].
         guidance: how the anomaly map guides the class token.
+        descriptor_weight: w in [0, 1), share of the region descriptors (size, shape, contrast) in
+            the similarity of two regions; 0 = the crop alone counts.
     """
 
     backbone: str = "embedded"
     input_size: int = 224
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    descriptor_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_types(self, "embedding.")
         require(bool(self.backbone), "embedding.backbone", "a name", self.backbone)
         require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
+        require(
+            0 <= self.descriptor_weight < 1,
+            "embedding.descriptor_weight",
+            "in [0, 1)",
+            self.descriptor_weight,
+        )
 
 
 _CHOICES = {

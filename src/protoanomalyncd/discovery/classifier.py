@@ -80,12 +80,16 @@ class RegionClassifier:
         mask_only = self.encoder.config.guidance.mask_only
         device = self.head.weight.device
         rows = []
-        for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
+        described = torch.from_numpy(np.array(crops.descriptors)).to(device)
+        for i, (image, mask, amap) in enumerate(
+            zip(crops.images, crops.masks, crops.maps, strict=True)
+        ):
             window, values = plain_view(image, mask, amap, side, mask_only)
             rows.append(
                 self.encoder.embed(
                     torch.from_numpy(window)[None].to(device),
                     torch.from_numpy(values)[None].to(device),
+                    descriptors=described[i : i + 1],
                 ).cpu()
             )
         return torch.cat(rows)

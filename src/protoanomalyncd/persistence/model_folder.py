@@ -74,6 +74,9 @@ def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
             f"frozen/{k}": _narrow(v) for k, v in classifier.encoder.frozen.state_dict().items()
         }
         tensors |= {f"tail/{k}": v for k, v in classifier.encoder.tail.state_dict().items()}
+        if classifier.encoder.descriptors is not None:
+            block = classifier.encoder.descriptors.state_dict()
+            tensors |= {f"descriptors/{k}": v for k, v in block.items()}
         tensors |= {f"outlier/{k}": v for k, v in classifier.outlier_score.state().items()}
         tensors["prototypes"] = classifier.head.weight
         write_tensors(temporary / MODEL_WEIGHTS, tensors)
@@ -123,6 +126,7 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
 
 
 def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str | None) -> _Model:
+    values["config"]["embedding"].setdefault("descriptor_weight", 0.0)  # models before it
     config = Config.from_dict(values["config"])
     model = cls(config, device=device)
     tensors = read_tensors(folder / MODEL_WEIGHTS)
@@ -130,6 +134,8 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     _load(backbone.module(), tensors, "frozen/")
     encoder = GuidedEncoder(backbone, config.embedding)
     _load(encoder.tail, tensors, "tail/")
+    if encoder.descriptors is not None:
+        _load(encoder.descriptors, tensors, "descriptors/")
     prototypes = tensors["prototypes"]
     base = tuple(values["base_classes"])
     head = PrototypeHead(

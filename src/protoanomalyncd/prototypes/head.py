@@ -27,17 +27,26 @@ class PrototypeHead(nn.Module):
         n_base: B, known classes.
         n_novel: N, classes of the unlabelled set, its normal class included.
         projection_dim: width of the contrastive projection.
+        n_fixed: last entries of an embedding that no training changes (the region's descriptors).
+            The contrastive losses do not see them: they are the same in all views of a crop, and
+            to tell crops apart by them would teach the network nothing.
     """
 
     def __init__(
-        self, embed_dim: int, n_base: int, n_novel: int, projection_dim: int = 256
+        self,
+        embed_dim: int,
+        n_base: int,
+        n_novel: int,
+        projection_dim: int = 256,
+        n_fixed: int = 0,
     ) -> None:
         super().__init__()
         self.n_base = n_base
         self.n_novel = n_novel
+        self.n_trained = embed_dim - n_fixed
         self.weight = nn.Parameter(F.normalize(torch.randn(n_base + n_novel, embed_dim), dim=-1))
         self.projection = nn.Sequential(
-            nn.Linear(embed_dim, 2048),
+            nn.Linear(self.n_trained, 2048),
             nn.GELU(),
             nn.Linear(2048, 2048),
             nn.GELU(),
@@ -60,6 +69,8 @@ class PrototypeHead(nn.Module):
 
     def project(self, z: Tensor) -> Tensor:
         """Unit embeddings (n, C) -> unit projections (n, projection_dim)."""
+        if self.n_trained < z.shape[1]:
+            z = F.normalize(z[:, : self.n_trained], dim=-1)
         return F.normalize(self.projection(z), dim=-1)
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,11 +39,13 @@ class TokenCache:
         cls: (n, V, C), bfloat16.
         patches: (n, V, P, C), bfloat16.
         bias: (n, V, P), float32.
+        descriptors: of the crops' regions (n, D), float32; the same in all views.
     """
 
     cls: Tensor
     patches: Tensor
     bias: Tensor
+    descriptors: Tensor | None = None
 
     @property
     def n_views(self) -> int:
@@ -56,6 +58,7 @@ class TokenCache:
             self.cls[crops, views].float(),
             self.patches[crops, views].float(),
             self.bias[crops, views],
+            None if self.descriptors is None else self.descriptors[crops],
         )
 
 
@@ -100,7 +103,7 @@ def fill_token_cache(
         write_json(state, {"done": done})
         if on_progress:
             on_progress(done, len(crops))
-    return cache
+    return replace(cache, descriptors=torch.from_numpy(np.array(crops.descriptors)))
 
 
 def _fill_one(

@@ -8,6 +8,8 @@ Letters: B crops, S side of the window, P patches, C channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.vit.backbone import Backbone, Tokens
+from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 
 __all__ = ["GuidedEncoder", "anomaly_values", "centre_window"]
@@ -89,12 +92,19 @@ class GuidedEncoder(nn.Module):
         self.frozen = backbone.module()
         tail = backbone.tail()
         self.tail = LearnedStrength(tail) if config.guidance.learn_beta else tail
+        weight = config.descriptor_weight
+        self.descriptors = DescriptorBlock(weight) if weight > 0 else None
         self.config = config
 
     @property
     def embed_dim(self) -> int:
-        """Width C of an embedding."""
-        return self.backbone.embed_dim
+        """Width C of an embedding, the descriptors' share included."""
+        return self.backbone.embed_dim + self.n_fixed
+
+    @property
+    def n_fixed(self) -> int:
+        """Last entries of an embedding that no training changes: the descriptors'."""
+        return 0 if self.descriptors is None else self.descriptors.width
 
     def tokens(
         self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None
@@ -117,22 +127,38 @@ class GuidedEncoder(nn.Module):
         return self.backbone.tokens(x, bias, guidance)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """The trained tail: `Tokens` -> unit embeddings (B, C)."""
-        return F.normalize(
+        """The trained tail, and the descriptors beside it: `Tokens` -> unit embeddings (B, C)."""
+        z = F.normalize(
             self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float()), dim=-1
         )
+        if self.descriptors is None:
+            return z
+        fused: Tensor = self.descriptors(z, tokens.descriptors)
+        return fused
 
     @torch.no_grad()
     def embed(
-        self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None
+        self,
+        images: Tensor,
+        anomaly: Tensor,
+        guidance: GuidanceConfig | None = None,
+        descriptors: Tensor | None = None,
     ) -> Tensor:
         """Crops -> unit embeddings (B, C), one crop at a time.
 
         One at a time, because the last bits of a matrix product depend on the shape of the batch:
         an image must get the same class alone and among others.
+
+        Args:
+            images: RGB uint8 (B, S, S, 3).
+            anomaly: anomaly values in [0, 1], (B, S, S).
+            guidance: instead of the configured one.
+            descriptors: of the regions (B, D); needed where they are part of the embedding.
         """
-        rows = [
-            self(self.tokens(images[i : i + 1], anomaly[i : i + 1], guidance))
-            for i in range(len(images))
-        ]
+        rows = []
+        for i in range(len(images)):
+            tokens = self.tokens(images[i : i + 1], anomaly[i : i + 1], guidance)
+            if descriptors is not None:
+                tokens = replace(tokens, descriptors=descriptors[i : i + 1])
+            rows.append(self(tokens))
         return torch.cat(rows) if rows else torch.zeros((0, self.embed_dim))

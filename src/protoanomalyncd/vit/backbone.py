@@ -30,15 +30,18 @@ class Tokens:
         cls: class tokens (B, C).
         patches: tokens whose keys and values the class token reads, (B, P, C).
         bias: attention logits M of those tokens, (B, P).
+        descriptors: of the regions (B, D), where they are part of the embedding.
     """
 
     cls: Tensor
     patches: Tensor
     bias: Tensor
+    descriptors: Tensor | None = None
 
     def to(self, device: torch.device) -> Tokens:
         """The same on a device."""
-        return Tokens(self.cls.to(device), self.patches.to(device), self.bias.to(device))
+        described = None if self.descriptors is None else self.descriptors.to(device)
+        return Tokens(self.cls.to(device), self.patches.to(device), self.bias.to(device), described)
 
 
 class Backbone(Protocol):

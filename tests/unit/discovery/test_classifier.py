@@ -84,9 +84,8 @@ def test_crops_are_embedded_one_by_one(classifier: RegionClassifier) -> None:
     whole = classifier.embed(crops)
     assert whole.shape == (3, 64)
     for i in range(3):
-        arrays = (
-            getattr(crops, n)[i : i + 1] for n in ("images", "masks", "maps", "scores", "labels")
-        )
+        names = ("images", "masks", "maps", "scores", "labels", "descriptors")
+        arrays = (getattr(crops, n)[i : i + 1] for n in names)
         alone = classifier.embed(type(crops)(*arrays, keys=crops.keys[i : i + 1]))
         assert torch.equal(alone[0], whole[i])
     assert classifier.encoder.config.input_size == SIDE
