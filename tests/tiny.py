@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import timm
 import torch
@@ -23,6 +24,7 @@ from protoanomalyncd.config import (
     MapConfig,
     TrainingConfig,
 )
+from protoanomalyncd.datasets import load_dataset, read_mask
 from protoanomalyncd.datasets.generated import generate, generate_labelled
 from protoanomalyncd.regions import DESCRIPTORS
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
@@ -91,6 +93,20 @@ def tiny_images(folder: Path, n_per_type: int = 4, n_normal: int = 5) -> Path:
 def tiny_labelled(folder: Path) -> Path:
     """A generated labelled set of two classes."""
     return generate_labelled(folder, ("wood",), types=("burn", "crack"), n_per_type=4, size=SIDE)
+
+
+def tiny_maps(images: Path, folder: Path) -> Path:
+    """Maps of any detector for the test images of `tiny_images`: blurred masks and noise."""
+    rng = np.random.default_rng(3)
+    for sample in load_dataset(images).unlabelled:
+        scores = 0.2 * rng.random((SIDE, SIDE), dtype=np.float32)
+        if sample.mask_path is not None:
+            mask = read_mask(sample.mask_path, (SIDE, SIDE)).astype(np.float32)
+            scores += cv2.GaussianBlur(mask, (0, 0), 1.5) * np.float32(rng.uniform(0.7, 1.0))
+        path = (folder / sample.name).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, scores, allow_pickle=False)
+    return folder
 
 
 def tiny_encoder(network: Path, guidance: GuidanceConfig | None = None) -> GuidedEncoder:

@@ -256,6 +256,24 @@ class ProtoAnomalyNCD:
 
         return save_model(self, Path(folder))
 
+    def export(self, folder: str | Path, kind: str = "onnx", *, overwrite: bool = False) -> Path:
+        """Write the model as a graph that runs without torch; `deployment.Runtime` uses it.
+
+        Args:
+            folder: new or empty.
+            kind: ``onnx`` or ``openvino``.
+            overwrite: replace an earlier export.
+
+        Raises:
+            NotFittedError: nothing was fitted.
+            MissingDependencyError: a package of the extra ``export`` is absent.
+            ConfigurationError: the backbone or the outlier score cannot become a graph.
+            OutputError: the folder holds other files, or cannot be written.
+        """
+        from protoanomalyncd.deployment.export import export_model
+
+        return export_model(self, folder, kind, overwrite=overwrite)
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> ProtoAnomalyNCD:
         """Read what `save_pretrained` wrote.

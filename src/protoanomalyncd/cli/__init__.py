@@ -1,4 +1,4 @@
-"""The command line: prepare, generate, discover, predict, evaluate, demo.
+"""The command line: prepare, generate, discover, predict, evaluate, export, classify, demo.
 
 Each command is a small module that calls the library; errors of the package become one line and
 exit status 2. Source: ours.

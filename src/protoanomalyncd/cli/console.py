@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -17,7 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from protoanomalyncd.stages import Progress as OnProgress
+if TYPE_CHECKING:
+    from protoanomalyncd.stages import Progress as OnProgress
 
 __all__ = ["console", "logger", "logging_to", "progress_bars", "show_skipped"]
 

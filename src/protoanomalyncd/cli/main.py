@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import ArgumentParser as _ArgumentParser
-from jsonargparse import DefaultHelpFormatter, Namespace
+from jsonargparse import Namespace
 
+from protoanomalyncd.cli.export_commands import (
+    classify_parser,
+    export_parser,
+    run_classify,
+    run_export,
+)
+from protoanomalyncd.cli.parser import ArgumentParser
 from protoanomalyncd.config import (
     Config,
     CropConfig,
@@ -25,28 +31,6 @@ from protoanomalyncd.errors import ConfigurationError, ProtoAnomalyNCDError
 __all__ = ["main"]
 
 
-class _Help(DefaultHelpFormatter):
-    """Keeps the line breaks of descriptions, which hold examples."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(f"{indent}{line}" for line in text.strip("\n").split("\n"))
-
-
-class ArgumentParser(_ArgumentParser):
-    """jsonargparse's parser with readable examples, and one line for a bad option."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(formatter_class=_Help, **arguments)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
-        cause: BaseException | None = ex
-        while cause is not None and not isinstance(cause, ProtoAnomalyNCDError):
-            cause = cause.__cause__ or cause.__context__
-        line = " ".join(str(cause or message).split())
-        raise ConfigurationError(line if cause else f"{line}; see {self.prog} --help") from ex
-
-
 _EPILOGUE = """
 examples:
   protoanomalyncd demo --out demo_run
@@ -56,6 +40,8 @@ examples:
   protoanomalyncd predict RUN/model NEW_IMAGES --out PRED
   protoanomalyncd evaluate RUN
   protoanomalyncd ablate configs/ablations/guidance.yaml --out ABLATION
+  protoanomalyncd export RUN/model --format onnx
+  protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED
 """
 
 _STAGES: dict[str, type] = {
@@ -129,6 +115,12 @@ def build_parser() -> ArgumentParser:
     )
     commands.add_subcommand(
         "ablate", _ablate_parser(), help="a grid of settings and seeds -> a table and figures"
+    )
+    commands.add_subcommand(
+        "export", export_parser(), help="a saved model as a graph that runs without torch"
+    )
+    commands.add_subcommand(
+        "classify", classify_parser(), help="class new images by an exported model"
     )
     return parser
 
@@ -377,6 +369,8 @@ _COMMANDS = {
     "predict": _run_predict,
     "evaluate": _run_evaluate,
     "ablate": _run_ablate,
+    "export": run_export,
+    "classify": run_classify,
 }
 
 

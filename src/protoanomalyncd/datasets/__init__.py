@@ -5,6 +5,7 @@ labelled base sets; turns the published folders of Magnetic Tile Defect and NEU-
 layouts; and generates inspection images.
 
     images.py     a file -> RGB array, mask, content key
+    map_files.py  a file -> anomaly map; which map belongs to which image
     folders.py    which files count
     layout.py     a folder -> `Dataset` or `LabelledSet`
     mtd.py, neu_seg.py, preparers.py    published data sets -> these layouts
@@ -35,6 +36,7 @@ from protoanomalyncd.datasets.layout import (
     load_labelled,
     take_per_class,
 )
+from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map
 from protoanomalyncd.datasets.mtd import prepare_mtd
 from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
 from protoanomalyncd.datasets.preparers import PREPARERS, Preparer
@@ -44,6 +46,7 @@ __all__ = [
     "DEFECT_TYPES",
     "FURTHER_TYPES",
     "IMAGE_SUFFIXES",
+    "MAP_SUFFIXES",
     "PREPARERS",
     "PRODUCTS",
     "Dataset",
@@ -56,9 +59,11 @@ __all__ = [
     "generate_labelled",
     "load_dataset",
     "load_labelled",
+    "match_maps",
     "prepare_mtd",
     "prepare_neu_seg",
     "read_image",
+    "read_map",
     "read_mask",
     "render",
     "take_per_class",

@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from protoanomalyncd.errors import ModelFormatError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # an exported model writes and reads files without torch
 
 __all__ = [
     "ensure_folder",

@@ -126,8 +126,5 @@ def class_row_mask(bias: Tensor, n_prefix: int) -> Tensor:
     Returns:
         (B, 1, n_prefix + P, n_prefix + P).
     """
-    n_images, n_patches = bias.shape
-    n_tokens = n_prefix + n_patches
-    mask = bias.new_zeros((n_images, 1, n_tokens, n_tokens))
-    mask[:, 0, 0, n_prefix:] = bias
-    return mask
+    n_others = n_prefix + bias.shape[1] - 1
+    return F.pad(bias[:, None, None, :], (n_prefix, 0, 0, n_others))

@@ -43,7 +43,8 @@ class AttentionPool(nn.Module):
 
     def forward(self, cls: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
         """(B, C), (B, P, C), (B, P) -> embeddings (B, C), not normalised."""
-        logits = self.key(patches) @ self.query / patches.shape[-1] ** 0.5
+        # The query is divided, not the product: OpenVINO fails on a product with a vector, scaled.
+        logits = self.key(patches) @ (self.query / patches.shape[-1] ** 0.5)
         weights = (logits + bias).softmax(dim=1)
         pooled = torch.einsum("bp,bpc->bc", weights, patches)
         out: Tensor = pooled + self.residual(F.gelu(pooled))

@@ -2,10 +2,13 @@
 
 Two ways to run the blocks, chosen by `GuidanceConfig.hide_class_key`:
 
-* visible class key (as timm trains ViTs, and as AnomalyNCD guides them): every guided block takes
-  an attention mask whose class row alone is non-zero; patch tokens depend on the guidance;
+* visible class key (as timm trains ViTs, and as AnomalyNCD guides them): patch queries see the
+  class token, so patch tokens depend on the guidance;
 * hidden class key (*ours*; the embedded backbone is trained so): patch queries do not see the
   class token, so patch tokens are the same whatever the guidance.
+
+Both compute the class row and the patch rows apart: a mask for all rows of which one is non-zero
+would take the fast attention kernel from the others.
 
 Letters: B images, P patches, R register tokens, C channels, L blocks.
 """
@@ -24,7 +27,7 @@ from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
 from protoanomalyncd.vit.class_row import class_row, guided_block
-from protoanomalyncd.vit.guidance import block_strengths, class_row_mask
+from protoanomalyncd.vit.guidance import block_strengths
 
 __all__ = ["ViTBackbone", "ViTTail"]
 
@@ -169,10 +172,9 @@ class ViTBackbone:
                 row = strengths[number] * full_bias.unsqueeze(1) if number >= first_guided else None
                 cls, rest = guided_block(block, cls, rest, row)
             return Tokens(cls[:, 0], rest, strengths[-1] * full_bias)
-        mask = class_row_mask(bias, n_prefix)
         for number, block in enumerate(model.blocks[:-1]):
             all_tokens = (
-                block(all_tokens, attn_mask=strengths[number] * mask)
+                _seeing_block(block, all_tokens, strengths[number] * full_bias)
                 if number >= first_guided
                 else block(all_tokens)
             )
@@ -181,3 +183,27 @@ class ViTBackbone:
     def tail(self) -> nn.Module:
         """A trainable copy of the last block and the final norm."""
         return ViTTail(self._model.blocks[-1], self._model.norm).requires_grad_(True)
+
+
+def _seeing_block(block: Any, x: Tensor, bias: Tensor) -> Tensor:
+    """A timm block whose patch queries see the class key, and whose class row is guided.
+
+    Equal to ``block(x, attn_mask=class_row_mask(...))``.
+
+    Args:
+        block: timm ``vision_transformer.Block`` (no gate).
+        x: class, register and patch tokens (B, 1 + R + P, C).
+        bias: logits of the class query for all keys but its own, (B, R + P).
+    """
+    attn, (n_images, n_tokens, _) = block.attn, x.shape
+    qkv = attn.qkv(block.norm1(x)).reshape(n_images, n_tokens, 3, attn.num_heads, attn.head_dim)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    logits = (q[:, :, :1] * attn.scale) @ k.transpose(-2, -1)
+    own_open = torch.nn.functional.pad(bias, (1, 0))[:, None, None]
+    class_row = (logits.float() + own_open.float()).softmax(dim=-1).to(v.dtype) @ v
+    others = torch.nn.functional.scaled_dot_product_attention(q[:, :, 1:], k, v)
+    rows = torch.cat([class_row, others], dim=2).transpose(1, 2).flatten(2)
+    x = x + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(attn.norm(rows)))))
+    out: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return out

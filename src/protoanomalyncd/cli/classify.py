@@ -1,0 +1,57 @@
+"""`protoanomalyncd classify`: new images by an exported model, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_skipped
+from protoanomalyncd.cli.results import refuse_nothing, results_folder
+from protoanomalyncd.deployment.runtime import Runtime
+from protoanomalyncd.persistence import names
+from protoanomalyncd.reports.summary import summary_table
+from protoanomalyncd.reports.tables import write_predictions, write_regions
+
+__all__ = ["classify"]
+
+
+def classify(
+    exported: Path,
+    images: Path,
+    maps: Path,
+    out: Path,
+    engine: str | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Class the images of a folder and write the tables that `predict` writes.
+
+    Args:
+        exported: folder made by `export`.
+        images: folder of new images.
+        maps: their anomaly maps.
+        out: folder of the results.
+        engine: instead of the export's own.
+        threads: at most.
+        overwrite: replace earlier results.
+        quiet: no progress bars.
+
+    Returns:
+        `out`.
+    """
+    from rich.markup import escape
+
+    runtime = Runtime(exported, engine=engine, threads=threads)
+    with (
+        results_folder(out, overwrite) as (results, _),
+        logging_to(results / names.RUN_LOG),
+        progress_bars(quiet) as on_progress,
+    ):
+        found = runtime.classify_folder(images, maps, on_progress)
+        refuse_nothing(found, images)
+        write_predictions(results / names.PREDICTIONS, found)
+        write_regions(results / names.REGIONS, found)
+    show_skipped(found.skipped)
+    console.print(summary_table(found, {}))
+    console.print(f"results: [bold]{escape(str(out / names.PREDICTIONS))}[/]", soft_wrap=True)
+    return out

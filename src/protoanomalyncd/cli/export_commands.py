@@ -1,0 +1,92 @@
+"""Options of `protoanomalyncd export` and `classify`; imports neither torch nor an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from protoanomalyncd.cli.parser import ArgumentParser
+
+__all__ = ["classify_parser", "export_parser", "run_classify", "run_export"]
+
+
+def export_parser() -> ArgumentParser:
+    """Options of ``export``."""
+    parser = ArgumentParser(
+        description="Write a saved model as a graph that runs without torch: crop and anomaly map\n"
+        "-> class, confidence and outlier score. Needs pip install 'protoanomalyncd[export]'.\n"
+        "The folder's README.md tells what the graph takes and gives.\n\n"
+        "examples:\n"
+        "  protoanomalyncd export RUN/model --format onnx        # makes RUN/model-onnx\n"
+        "  protoanomalyncd export RUN/model --format openvino --out line_4\n"
+        "  protoanomalyncd classify line_4 NEW_IMAGES --maps MAPS --out PRED"
+    )
+    parser.add_argument("model", type=Path, help="folder of a model, such as RUN/model")
+    parser.add_argument(
+        "--format", choices=["onnx", "openvino"], default="onnx", help="of the graph"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="folder to make; default: MODEL-FORMAT beside the model",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    return parser
+
+
+def classify_parser() -> ArgumentParser:
+    """Options of ``classify``."""
+    parser = ArgumentParser(
+        description="Class the images of a folder by an exported model, without torch. Writes the\n"
+        "predictions.csv and regions.csv that predict would write.\n\n"
+        "example:\n"
+        "  protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED"
+    )
+    parser.add_argument("exported", type=Path, help="folder made by export")
+    parser.add_argument("images", type=Path, help="folder of images")
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        required=True,
+        help="their anomaly maps, by the detector whose maps the model was fitted on",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; must be new"
+    )
+    parser.add_argument(
+        "--engine",
+        type=str | None,
+        default=None,
+        help="onnxruntime or openvino; default: the export's own (openvino reads both formats)",
+    )
+    parser.add_argument(
+        "--threads", type=int | None, default=None, help="at most; default: the engine's choice"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def run_export(options: Namespace) -> None:
+    """Run ``export``."""
+    from protoanomalyncd.cli.export import export
+
+    export(options.model, options.format, options.out, options.overwrite)
+
+
+def run_classify(options: Namespace) -> None:
+    """Run ``classify``."""
+    from protoanomalyncd.cli.classify import classify
+
+    classify(
+        options.exported,
+        options.images,
+        options.maps,
+        options.out,
+        options.engine,
+        options.threads,
+        options.overwrite,
+        options.quiet,
+    )

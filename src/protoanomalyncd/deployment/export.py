@@ -1,0 +1,176 @@
+"""A fitted model -> a folder that runs without torch: graph, ``export.json``, ``README.md``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from protoanomalyncd.deployment.engines import open_engine
+from protoanomalyncd.deployment.formats import (
+    check_packages,
+    check_score,
+    write_onnx,
+    write_openvino,
+)
+from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.deployment.readme import readme
+from protoanomalyncd.deployment.record import RECORD, Record, digest
+from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
+from protoanomalyncd.errors import ConfigurationError, NotFittedError, OutputError
+from protoanomalyncd.persistence.files import ensure_folder, write_json, write_text
+from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.vit.amg_vit import anomaly_values
+
+if TYPE_CHECKING:
+    from protoanomalyncd.estimator import ProtoAnomalyNCD
+
+__all__ = ["export_model"]
+
+LARGEST_DIFFERENCE = 1e-3
+"""Between an output of the graph and of the model, above which an export is refused."""
+
+
+def export_model(
+    model: ProtoAnomalyNCD, folder: str | Path, kind: str = "onnx", *, overwrite: bool = False
+) -> Path:
+    """Write a fitted model as a graph with all that its use needs; see `Runtime`.
+
+    The graph is run beside the model before the folder appears under its name.
+
+    Args:
+        model: fitted, or read by `from_pretrained`.
+        folder: new or empty.
+        kind: ``onnx`` or ``openvino``.
+        overwrite: replace an earlier export in `folder`.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        NotFittedError: nothing was fitted.
+        MissingDependencyError: a package of the extra ``export`` is absent.
+        ConfigurationError: the backbone or the outlier score cannot become a graph.
+        OutputError: the folder holds other files, or cannot be written.
+    """
+    folder = Path(folder)
+    check_packages(kind)
+    classifier = model.classifier_
+    _check_target(folder, overwrite)
+    check_score(classifier.outlier_score, classifier.encoder.embed_dim)
+    graph = ClassifierGraph(classifier, model.config.crops.size).eval()
+    temporary = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.tmp")
+    ensure_folder(temporary)
+    try:
+        files = _write_graph(graph, model.config.crops.size, kind, temporary)
+        _compare(classifier, temporary / files[0], kind, model.config.crops.size)
+        record = _describe(model, kind, temporary, files)
+        write_json(temporary / RECORD, record.to_dict())
+        write_text(temporary / "README.md", readme(record))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    """Refuse to replace what is no export, or was not asked to be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"export folder {folder}: expected a folder, got a file")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / RECORD).is_file():
+        raise OutputError(
+            f"export folder {folder}: expected a new or empty folder, got one with other files"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"export folder {folder}: holds an export; choose another or add --overwrite"
+        )
+
+
+def _write_graph(graph: ClassifierGraph, crop_size: int, kind: str, folder: Path) -> list[str]:
+    """Write the graph; names of its files, the one to load first."""
+    onnx = folder / "model.onnx"
+    write_onnx(graph, crop_size, onnx)
+    if kind == "onnx":
+        return [onnx.name]
+    write_openvino(onnx, folder / "model.xml")
+    onnx.unlink()
+    return ["model.xml", "model.bin"]
+
+
+def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int) -> None:
+    """Run the graph beside the model's own code on three crops of noise.
+
+    Raises:
+        ConfigurationError: they differ.
+    """
+    rng = np.random.default_rng(0)
+    shape = (3, crop_size, crop_size)
+    images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    maps = rng.random(shape, dtype=np.float32)
+    crops = CropSet.build(
+        [(image, amap > 0.8, amap) for image, amap in zip(images, maps, strict=True)],
+        [1.0] * 3,
+        [-1] * 3,
+        ["0", "1", "2"],
+    )
+    regions = classifier.classify(classifier.embed(crops))
+    # Not the ids: between two equally likely classes the last bit decides.
+    expected = {
+        "embedding": regions.embeddings,
+        "probabilities": regions.probabilities,
+        "outlier_score": regions.outlier_scores,
+    }
+    mask_only = classifier.encoder.config.guidance.mask_only
+    anomaly = anomaly_values(crops.masks, crops.maps, mask_only)
+    engine = open_engine(path, kind)
+    for rows in (slice(0, 2), slice(2, 3)):
+        found = engine.run({"image": images[rows], "anomaly": anomaly[rows]})
+        for name, values in expected.items():
+            apart = float(np.abs(found[name] - values[rows].numpy()).max())
+            if not apart <= LARGEST_DIFFERENCE:
+                raise ConfigurationError(
+                    f"export to {kind}: expected a graph that computes what the model does, but "
+                    f"its {name} differs by {apart:.2g}; this kind of model cannot be exported yet"
+                )
+
+
+def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str]) -> Record:
+    from protoanomalyncd import __version__
+
+    source, classifier, catalogue = model._source, model.classifier_, model.catalogue_.to_dict()
+    if source is None:
+        raise NotFittedError("export: call fit or from_pretrained first")
+    return Record(
+        graph=files[0],
+        kind=kind,
+        files={name: digest(folder / name) for name in files},
+        names=tuple(catalogue["names"]),
+        counts_as=tuple(catalogue["target"]),
+        normal_class=catalogue["normal_class"],
+        crop_size=model.config.crops.size,
+        window=classifier.encoder.config.input_size,
+        embed_dim=classifier.encoder.embed_dim,
+        mask_only=classifier.encoder.config.guidance.mask_only,
+        map_range=model.map_range_,
+        maps_from=source.name,
+        mebin=model.config.mebin,
+        crops=model.config.crops,
+        merge_temperature=SHARE_TEMPERATURE,
+        outlier_score=classifier.outlier_score.name,
+        threshold=None if classifier.threshold is None else classifier.threshold + ROUNDING,
+        backbone=Path(classifier.encoder.backbone.name).name,
+        version=__version__,
+    )

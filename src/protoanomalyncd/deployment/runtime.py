@@ -1,0 +1,289 @@
+"""Image + anomaly map -> regions -> classes, from an exported folder, without torch.
+
+The same steps as `ProtoAnomalyNCD.predict` with maps from a folder: MEBin, crops and descriptors
+are the very same code, the network is the exported graph, and the merging of regions is repeated in
+numpy. Needs numpy, OpenCV, Pillow, and onnxruntime or OpenVINO.
+
+Letters: R crops, S side of a crop, N classes as the model numbers them, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map
+from protoanomalyncd.deployment.engines import open_engine
+from protoanomalyncd.deployment.merging import merge
+from protoanomalyncd.deployment.record import Record, read_record
+from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
+from protoanomalyncd.regions.collect import crop_unlabelled
+from protoanomalyncd.structures import (
+    OUTLIER,
+    Discovery,
+    FloatArray,
+    ImageArray,
+    ImageResult,
+    MaskArray,
+    RegionResult,
+    Sample,
+    Skipped,
+)
+
+__all__ = ["Classes", "Runtime"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """Classes of some crops.
+
+    Args:
+        class_ids: index into `Runtime.class_names`, mergers done; -1 = rejected; (R,).
+        confidences: probability of the class that fits best, in [0, 1], (R,).
+        outlier_scores: larger = more outlying, (R,).
+        probabilities: of all classes as the model numbers them, before any merger, (R, N).
+        embeddings: unit vectors (R, C).
+    """
+
+    class_ids: npt.NDArray[np.int64]
+    confidences: FloatArray
+    outlier_scores: FloatArray
+    probabilities: FloatArray
+    embeddings: FloatArray
+
+
+class Runtime:
+    """A model that was exported with `protoanomalyncd export`.
+
+    Args:
+        folder: the export.
+        engine: ``onnxruntime`` or ``openvino``; None = the one of the folder's format.
+        threads: at most; None = the engine's choice.
+        batch_size: crops in one pass. At 1 a crop's result is the same to the bit whatever is
+            classified beside it; more is faster on some machines.
+
+    Raises:
+        ModelFormatError: the folder is no export, incomplete or damaged.
+        MissingDependencyError: the engine's package is not installed.
+        ConfigurationError: an argument makes no sense.
+
+    Example:
+        >>> runtime = Runtime("line_4-onnx")                              # doctest: +SKIP
+        >>> found, regions = runtime.classify_image(image, anomaly_map)   # doctest: +SKIP
+        >>> runtime.class_name(found.class_id), found.confidence          # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        engine: str | None = None,
+        threads: int | None = None,
+        batch_size: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size: expected at least 1, got {batch_size}")
+        self.record: Record = read_record(Path(folder))
+        path = Path(folder) / self.record.graph
+        self._engine = open_engine(path, self.record.kind, engine, threads)
+        self._batch_size = batch_size
+        self._target = np.array([*self.record.counts_as, OUTLIER], np.int64)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class."""
+        return self.record.class_names
+
+    def class_name(self, class_id: int) -> str:
+        """Name of a class id; -1 is "outlier"."""
+        return "outlier" if class_id == OUTLIER else self.class_names[class_id]
+
+    def classify(
+        self, crops: ImageArray, maps: FloatArray, masks: MaskArray | None = None
+    ) -> Classes:
+        """Class crops that are cut out already.
+
+        Args:
+            crops: RGB uint8 (R, S, S, 3), or one crop (S, S, 3).
+            maps: their anomaly maps, normalised to [0, 1] on the model's `Record.map_range`,
+                (R, S, S), or (S, S).
+            masks: their binarised maps, True = anomaly; None = the maps alone guide,
+                where the model allows it.
+
+        Returns:
+            One row a crop.
+
+        Raises:
+            ImageError: crops of another shape or type.
+            AnomalyMapError: maps or masks of another shape, or values outside [0, 1].
+        """
+        images, values = self._checked(crops, maps, masks)
+        n_classes, width = len(self.record.names), self.record.embed_dim
+        rows: list[dict[str, npt.NDArray[Any]]] = [
+            {
+                "class_id": np.zeros(0, np.int64),
+                "confidence": np.zeros(0, np.float32),
+                "outlier_score": np.zeros(0, np.float32),
+                "probabilities": np.zeros((0, n_classes), np.float32),
+                "embedding": np.zeros((0, width), np.float32),
+            }
+        ]
+        for first in range(0, len(images), self._batch_size):
+            some = slice(first, first + self._batch_size)
+            rows.append(self._engine.run({"image": images[some], "anomaly": values[some]}))
+        found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        return Classes(
+            self._target[found["class_id"]],
+            found["confidence"],
+            found["outlier_score"],
+            found["probabilities"],
+            found["embedding"],
+        )
+
+    def classify_image(
+        self, image: ImageArray, amap: FloatArray, name: str = "image"
+    ) -> tuple[ImageResult, tuple[RegionResult, ...]]:
+        """Find the regions of an image by its anomaly map, class them, and merge them.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            amap: raw scores in the units of the maps that the model was fitted on, (h, w).
+            name: of the image, for the results.
+
+        Returns:
+            The image's result, and one a region, the most anomalous first; where nothing stands
+            out the whole image is the only region.
+
+        Raises:
+            ImageError: the image has another shape or type.
+            AnomalyMapError: the map is not two-dimensional, empty, or not finite.
+        """
+        return self._classify(Sample(Path(name), name), image, amap)
+
+    def classify_folder(
+        self,
+        images: str | Path,
+        maps: str | Path,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> Discovery:
+        """Class the images of a folder; `ProtoAnomalyNCD.predict` without torch.
+
+        Args:
+            images: folder of images (the test images of an MVTec AD layout).
+            maps: folder of their anomaly maps, by the detector whose maps the model was fitted on.
+            on_progress: called with (stage, images done, images in all).
+
+        Returns:
+            Classes of images and regions; without positions, and without what a report needs.
+
+        Raises:
+            InputError: a folder is missing or empty, or maps do not belong to the images.
+        """
+        dataset = load_dataset(images)
+        paths = match_maps(dataset.unlabelled, Path(maps))
+        skipped = list(dataset.skipped)
+        found: list[ImageResult] = []
+        regions: list[RegionResult] = []
+        for number, sample in enumerate(dataset.unlabelled, 1):
+            try:
+                if sample.name not in paths:
+                    raise AnomalyMapError(f"no anomaly map in {maps}")
+                result = self._classify(
+                    sample, read_image(sample.path), read_map(paths[sample.name])
+                )
+                found.append(result[0])
+                regions += result[1]
+            except InputError as error:
+                skipped.append(Skipped(sample.name, str(error)))
+            on_progress("classify images", number, len(dataset.unlabelled))
+        return Discovery(
+            self.class_names,
+            tuple(sorted(found, key=lambda i: i.name)),
+            tuple(sorted(regions, key=lambda r: (r.region.image, r.region.index))),
+            tuple(sorted(skipped, key=lambda s: s.name)),
+            self.record.normal_class,
+        )
+
+    def _classify(
+        self, sample: Sample, image: ImageArray, amap: FloatArray
+    ) -> tuple[ImageResult, tuple[RegionResult, ...]]:
+        record = self.record
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ImageError(
+                f"{sample.name}: expected an RGB image (H, W, 3) of uint8, "
+                f"got {image.shape} of {image.dtype}"
+            )
+        items = crop_unlabelled(
+            sample.name, image, amap, record.map_range, record.mebin, record.crops
+        )
+        classes = self.classify(
+            np.stack([item.crop.image for item in items]),
+            np.stack([item.crop.amap for item in items]),
+            np.stack([item.crop.mask for item in items]),
+        )
+        regions = tuple(
+            RegionResult(
+                region=item.region,
+                class_id=int(classes.class_ids[r]),
+                confidence=float(classes.confidences[r]),
+                outlier_score=float(classes.outlier_scores[r]),
+                descriptors=item.descriptors,
+            )
+            for r, item in enumerate(items)
+        )
+        found = [item.region for item in items]
+        areas = np.array([0.0 if region.whole_image else region.area for region in found])
+        merged = merge(classes.probabilities, areas, record.merge_temperature)
+        outlier = np.float32(classes.outlier_scores.max())
+        rejected = record.threshold is not None and outlier > np.float32(record.threshold)
+        result = ImageResult(
+            name=sample.name,
+            path=sample.path,
+            class_id=OUTLIER if rejected else int(self._target[merged.argmax()]),
+            confidence=float(merged.max()),
+            outlier_score=float(outlier),
+            anomaly_score=float(record.map_range.normalise(amap).max()),
+            n_regions=sum(not region.whole_image for region in found),
+            true_class=sample.label,
+        )
+        return result, regions
+
+    def _checked(
+        self, crops: ImageArray, maps: FloatArray, masks: MaskArray | None
+    ) -> tuple[ImageArray, FloatArray]:
+        """Crops (R, S, S, 3) and anomaly values (R, S, S) as the graph takes them."""
+        side = self.record.crop_size
+        images, values = np.asarray(crops), np.asarray(maps)
+        if images.ndim == 3:
+            images, values = images[None], values[None]
+            masks = None if masks is None else np.asarray(masks)[None]
+        if images.shape[1:] != (side, side, 3) or images.dtype != np.uint8:
+            raise ImageError(
+                f"expected crops (R, {side}, {side}, 3) of uint8, "
+                f"got {images.shape} of {images.dtype}"
+            )
+        shape = (len(images), side, side)
+        for what, array in (("anomaly maps", values), ("masks", masks)):
+            if array is not None and np.shape(array) != shape:
+                raise AnomalyMapError(f"expected {what} {shape}, got {np.shape(array)}")
+        if not bool(((values >= 0) & (values <= 1)).all()):
+            raise AnomalyMapError(
+                "expected anomaly maps normalised to [0, 1] (Record.map_range.normalise), "
+                f"got values from {values.min():.6g} to {values.max():.6g}"
+            )
+        if self.record.mask_only:
+            if masks is None:
+                raise AnomalyMapError(
+                    "this model is guided by masks alone: expected masks beside the maps, got none"
+                )
+            return np.ascontiguousarray(images), np.asarray(masks, np.float32)
+        # Half precision, because the model's own crops are kept so.
+        rounded = values.astype(np.float16).astype(np.float32)
+        if masks is not None:
+            rounded = np.maximum(rounded, np.asarray(masks, np.float32))
+        return np.ascontiguousarray(images), rounded

@@ -1,0 +1,70 @@
+"""One tiny fitted model a kind of backbone, each exported once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
+from protoanomalyncd import ProtoAnomalyNCD
+from protoanomalyncd.config import OutlierConfig
+from protoanomalyncd.deployment import export_model
+from tests.tiny import network_folder, tiny_config, tiny_images, tiny_labelled, tiny_maps
+
+NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "embedded": ("protoanomalyncd_embedded", {"depth": 2}),
+    "vit": ("test_vit", {"depth": 2, "reg_tokens": 1}),
+    "cnn": ("test_resnet", {}),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A fitted model and its export.
+
+    Args:
+        model: fitted on `images` with `maps`; its catalogue has a new name and a merger.
+        folder: its export to ONNX.
+        images: MVTec AD layout.
+        maps: of its test images.
+    """
+
+    model: ProtoAnomalyNCD
+    folder: Path
+    images: Path
+    maps: Path
+
+
+@pytest.fixture(scope="session")
+def export_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """Function: kind of backbone -> its export, made once."""
+    return cache(lambda kind: _export(kind, tmp_path_factory.mktemp(kind)))
+
+
+@pytest.fixture(scope="session", params=NETWORKS)
+def exported(request: pytest.FixtureRequest, export_of: Callable[[str], Exported]) -> Exported:
+    return export_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def exported_cnn(export_of: Callable[[str], Exported]) -> Exported:
+    """The quickest of them, where the kind does not matter."""
+    return export_of("cnn")
+
+
+def _export(kind: str, folder: Path) -> Exported:
+    architecture, arguments = NETWORKS[kind]
+    network = network_folder(folder / "network", architecture, **arguments)
+    images = tiny_images(folder / "images")
+    maps = tiny_maps(images, folder / "maps")
+    config = tiny_config(network, outliers=OutlierConfig(false_rejection_rate=0.2))
+    model = ProtoAnomalyNCD(config)
+    model.fit(images, labelled=tiny_labelled(folder / "known"), maps=maps)
+    model.catalogue_.rename(1, "scratch")
+    model.catalogue_.merge([1, 3])
+    return Exported(model, export_model(model, folder / "export"), images, maps)

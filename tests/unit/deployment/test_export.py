@@ -1,0 +1,202 @@
+"""An export beside the model that it was made from, for every kind of backbone and both engines."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from protoanomalyncd import ProtoAnomalyNCD
+from protoanomalyncd.deployment import Runtime, export_model, formats
+from protoanomalyncd.deployment.export import _compare
+from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.errors import (
+    ConfigurationError,
+    MissingDependencyError,
+    NotFittedError,
+    OutputError,
+)
+from tests.tiny import random_crops
+from tests.unit.deployment.conftest import Exported
+
+ENGINES = ("onnxruntime", "openvino")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("n_crops", [1, 5])
+def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_crops: int) -> None:
+    """One by one and as one batch."""
+    crops, model = random_crops(n_crops), exported.model
+    expected = model.classifier_.classify(model.classifier_.embed(crops))
+    names = [model.catalogue_.to_dict()["target"][k] if k >= 0 else -1 for k in expected.class_ids]
+    for batch_size in (1, n_crops):
+        runtime = Runtime(exported.folder, engine=engine, batch_size=batch_size)
+        found = runtime.classify(crops.images, crops.maps, crops.masks)
+        assert found.class_ids.tolist() == names
+        assert np.array_equal(found.probabilities.argmax(1), expected.probabilities.argmax(1))
+        for values, wanted in (
+            (found.embeddings, expected.embeddings),
+            (found.probabilities, expected.probabilities),
+            (found.outlier_scores, expected.outlier_scores),
+            (found.confidences, expected.probabilities.amax(dim=1)),
+        ):
+            np.testing.assert_allclose(values, wanted.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_folder_of_images_gets_what_predict_says(exported: Exported, engine: str) -> None:
+    expected = exported.model.predict(exported.images, maps=exported.maps)
+    found = Runtime(exported.folder, engine=engine).classify_folder(exported.images, exported.maps)
+    assert found.class_names == expected.class_names
+    assert found.normal_class == expected.normal_class
+    assert len({r.class_id for r in found.regions}) > 1
+    assert -1 in {r.class_id for r in found.regions}
+    for ours, theirs in zip(found.images, expected.images, strict=True):
+        _assert_same(ours, theirs)
+    for our, their in zip(found.regions, expected.regions, strict=True):
+        assert our.region == their.region
+        assert our.descriptors == their.descriptors
+        _assert_same(our, dataclasses.replace(their, position=None))
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    """Equal records, but for the last digits of what the network computes."""
+    for name in ("confidence", "outlier_score"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-4)
+        found = dataclasses.replace(found, **{name: 0.0})
+        expected = dataclasses.replace(expected, **{name: 0.0})
+    assert found == expected
+
+
+def test_an_image_alone_equals_the_image_in_its_folder(exported_cnn: Exported) -> None:
+    from protoanomalyncd.datasets import load_dataset, read_image, read_map
+
+    runtime = Runtime(exported_cnn.folder)
+    together = runtime.classify_folder(exported_cnn.images, exported_cnn.maps)
+    for sample, expected in zip(
+        load_dataset(exported_cnn.images).unlabelled, together.images, strict=True
+    ):
+        amap = read_map((exported_cnn.maps / sample.name).with_suffix(".npy"))
+        found, regions = runtime.classify_image(read_image(sample.path), amap, sample.name)
+        assert (found.class_id, found.confidence) == (expected.class_id, expected.confidence)
+        assert list(regions) == together.regions_of(sample.name)
+
+
+def test_the_folder_says_what_it_holds(exported_cnn: Exported) -> None:
+    values = json.loads((exported_cnn.folder / "export.json").read_text(encoding="utf-8"))
+    names = exported_cnn.model.catalogue_.to_dict()["names"]
+    assert [c["name"] for c in values["classes"]] == names
+    assert [c["counts_as"] for c in values["classes"]] == [0, 1, 2, 1]
+    assert values["crop_size"] == 80
+    assert values["window"] == 64
+    assert values["maps_from"] == "folder"
+    assert values["mebin"]["mode"] == "default"
+    assert values["map_range"]["high"] == exported_cnn.model.map_range_.high
+    threshold = exported_cnn.model.classifier_.threshold
+    assert threshold is not None
+    assert values["threshold"] == threshold + ROUNDING
+    page = (exported_cnn.folder / "README.md").read_text(encoding="utf-8")
+    for words in ("- 1: scratch", "counts as 1", "(B, 80, 80, 3)", "`cosine`", "onnxruntime"):
+        assert words in page
+    assert "{" not in page
+
+
+def test_no_path_of_this_machine_travels(exported_cnn: Exported, tmp_path: Path) -> None:
+    import protoanomalyncd
+
+    folders = [exported_cnn.folder.parent, Path(protoanomalyncd.__file__).parent]
+    for file in exported_cnn.folder.iterdir():
+        content = file.read_bytes()
+        assert not any(str(folder).encode() in content for folder in folders), file.name
+
+
+def test_the_model_itself_is_left_as_it_was(exported_cnn: Exported) -> None:
+    crops, classifier = random_crops(2), exported_cnn.model.classifier_
+    before = classifier.embed(crops)
+    ClassifierGraph(classifier, 80)
+    assert torch.equal(classifier.embed(crops), before)
+
+
+def test_a_graph_that_computes_something_else_is_refused(exported_cnn: Exported) -> None:
+    other = copy.deepcopy(exported_cnn.model.classifier_)
+    with torch.no_grad():
+        other.head.weight.add_(torch.randn_like(other.head.weight))
+    with pytest.raises(ConfigurationError, match="its probabilities differs by"):
+        _compare(other, exported_cnn.folder / "model.onnx", "onnx", 80)
+
+
+class WaywardScore:
+    """A score whose course depends on the values: no graph can hold it."""
+
+    name: ClassVar[str] = "wayward"
+
+    def fit(self, embeddings: Tensor, prototypes: Tensor) -> None:
+        pass
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        return embeddings[:, 0] if float(embeddings.sum()) > 0 else embeddings[:, 1]
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
+
+
+def test_a_score_that_no_graph_can_hold_is_told_in_one_line() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        formats.check_score(WaywardScore(), 8)
+    assert "outliers.score 'wayward' cannot be exported" in str(caught.value)
+    assert "such as cosine" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_format_and_a_model_without_a_fit(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="format: expected one of onnx, openvino, got 'to"):
+        export_model(ProtoAnomalyNCD(), tmp_path / "e", "torchscript")
+    with pytest.raises(NotFittedError):
+        ProtoAnomalyNCD().export(tmp_path / "e")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(
+    exported_cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        exported_cnn.model.export(tmp_path / "e")
+    assert "expected the package onnxscript" in str(caught.value)
+    assert "pip install 'protoanomalyncd[export]'" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_files_are_never_replaced(exported_cnn: Exported, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="expected a new or empty folder, got one with other"):
+        exported_cnn.model.export(tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="holds an export; choose another or add --overwrite"):
+        exported_cnn.model.export(exported_cnn.folder)
+    with pytest.raises(OutputError, match="expected a folder, got a file"):
+        exported_cnn.model.export(tmp_path / "mine.txt")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_failed_export_leaves_nothing(
+    exported_cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("protoanomalyncd.deployment.export.write_onnx", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        exported_cnn.model.export(tmp_path / "e")
+    assert not list(tmp_path.iterdir())

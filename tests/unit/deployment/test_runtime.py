@@ -1,0 +1,298 @@
+"""The runtime: no torch, bad folders, bad arrays, merging against the model's own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from protoanomalyncd.cli.main import main
+from protoanomalyncd.deployment import Runtime
+from protoanomalyncd.deployment.merging import merge
+from protoanomalyncd.discovery.merge_regions import merge_regions
+from protoanomalyncd.errors import (
+    AnomalyMapError,
+    ConfigurationError,
+    ImageError,
+    MissingDependencyError,
+    ModelFormatError,
+)
+from protoanomalyncd.structures import FloatArray, ImageArray
+from tests.tiny import random_crops
+from tests.unit.deployment.conftest import Exported
+
+WITHOUT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+HEAVY = ("torch", "torchvision", "timm", "safetensors", "sklearn", "scipy", "onnx", "transformers")
+
+
+def python(program: str, *absent: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh process in which some packages cannot be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(absent=absent) + program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_package_itself_imports_no_torch() -> None:
+    done = python("import protoanomalyncd, sys\nassert 'torch' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_images_are_classed_where_only_numpy_opencv_and_an_engine_are(
+    exported_cnn: Exported, engine: str
+) -> None:
+    other = {"onnxruntime": "openvino", "openvino": "onnxruntime"}[engine]
+    program = f"""
+from protoanomalyncd.deployment import Runtime
+runtime = Runtime({str(exported_cnn.folder)!r}, engine={engine!r})
+found = runtime.classify_folder({str(exported_cnn.images)!r}, {str(exported_cnn.maps)!r})
+print(",".join(str(i.class_id) for i in found.images))
+"""
+    done = python(program, *HEAVY, "rich", "yaml", "jinja2", "jsonargparse", other)
+    assert done.returncode == 0, done.stderr
+    expected = exported_cnn.model.predict(exported_cnn.images, maps=exported_cnn.maps)
+    assert done.stdout.strip() == ",".join(str(i.class_id) for i in expected.images)
+
+
+def test_the_command_needs_no_torch_and_writes_what_predict_writes(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    model, predicted, out = tmp_path / "model", tmp_path / "predicted", tmp_path / "classified"
+    exported_cnn.model.save_pretrained(model)
+    images, maps = str(exported_cnn.images), str(exported_cnn.maps)
+    assert main(["export", str(model), "--format", "openvino"]) == 0
+    exported = tmp_path / "model-openvino"
+    files = {"README.md", "export.json", "model.bin", "model.xml"}
+    assert {p.name for p in exported.iterdir()} == files
+    with pytest.raises(ConfigurationError, match="onnxruntime reads an export to onnx only"):
+        Runtime(exported, engine="onnxruntime")
+    arguments = ["predict", str(model), images, "--maps", maps, "--out", str(predicted)]
+    assert main([*arguments, "--quiet"]) == 0
+    program = f"""
+from protoanomalyncd.cli.main import main
+arguments = ["classify", {str(exported)!r}, {images!r}, "--maps", {maps!r}]
+status = main([*arguments, "--out", {str(out)!r}, "--quiet"])
+assert "torch" not in sys.modules
+sys.exit(status)
+"""
+    done = python(program, *HEAVY, "onnxruntime")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in out.iterdir()} == {"predictions.csv", "regions.csv", "run.log"}
+    for name in ("predictions.csv", "regions.csv"):
+        for found, expected in zip(rows(out / name), rows(predicted / name), strict=True):
+            for column, value in expected.items():
+                if column in ("confidence", "outlier_score"):
+                    assert float(found[column]) == pytest.approx(float(value), abs=1e-4)
+                else:
+                    assert found[column] == value
+
+
+def test_merging_equals_the_models_own(rng: np.random.Generator) -> None:
+    for n_regions in (1, 2, 7):
+        probabilities = rng.dirichlet(np.ones(4), n_regions).astype(np.float32)
+        areas = rng.random(n_regions) * 0.3
+        expected = merge_regions(
+            torch.from_numpy(probabilities),
+            torch.zeros(n_regions, dtype=torch.int64),
+            torch.from_numpy(areas),
+        )
+        found = merge(probabilities, areas, 0.1)
+        np.testing.assert_allclose(found, expected[0].numpy(), atol=1e-7)
+
+
+def _cut_graph(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / "export.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        change(values)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+    return damage
+
+
+def _garbage_with_its_own_digest(folder: Path) -> None:
+    from protoanomalyncd.deployment.record import digest
+
+    path = folder / "model.onnx"
+    path.write_bytes(b"no graph")
+    _edit(lambda v: v["files"].update({"model.onnx": digest(path)}))(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_cut_graph, "expected the file that was exported, got another or a damaged one"),
+        (lambda f: (f / "model.onnx").unlink(), "expected model.onnx in it, which is missing"),
+        (lambda f: (f / "export.json").unlink(), "expected an exported model with export.json"),
+        (lambda f: (f / "export.json").write_text("{"), "expected a JSON file"),
+        (_edit(lambda v: v.update(format=99)), "expected format 1, got 99"),
+        (_edit(lambda v: v.pop("map_range")), "expected a complete record, got KeyError"),
+        (_edit(lambda v: v.update(other=1)), "expected a complete record, got TypeError"),
+        (_edit(lambda v: v["mebin"].update(step=0)), "mebin.step: expected 1 to 64"),
+        (_edit(lambda v: v["classes"][1].update(counts_as=9)), "expected counts_as from 0 to 3"),
+        (_edit(lambda v: v["classes"].pop(0)), "expected ids 0, 1, 2"),
+        (_garbage_with_its_own_digest, "expected a graph that onnxruntime can load"),
+    ],
+)
+def test_a_damaged_folder_is_told_in_one_line(
+    exported_cnn: Exported, tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    damage(folder)
+    with pytest.raises(ModelFormatError) as caught:
+        Runtime(folder)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_models_own_folder_is_no_export(exported_cnn: Exported, tmp_path: Path) -> None:
+    exported_cnn.model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelFormatError, match="run `protoanomalyncd export` on it"):
+        Runtime(tmp_path / "model")
+
+
+def test_names_and_mergers_are_edited_without_a_new_export(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    _edit(lambda v: v["classes"][2].update(name="hole", counts_as=0))(folder)
+    crops = random_crops(12)
+    before = Runtime(exported_cnn.folder).classify(crops.images, crops.maps, crops.masks)
+    runtime = Runtime(folder)
+    after = runtime.classify(crops.images, crops.maps, crops.masks)
+    assert after.class_ids.tolist() == [0 if k == 2 else k for k in before.class_ids.tolist()]
+    assert runtime.class_names[2] == runtime.class_names[0]
+    assert runtime.class_name(-1) == "outlier"
+
+
+def test_crops_do_not_depend_on_what_is_beside_them(exported_cnn: Exported) -> None:
+    crops, runtime = random_crops(4), Runtime(exported_cnn.folder)
+    together = runtime.classify(crops.images, crops.maps)
+    for i in range(4):
+        alone = runtime.classify(crops.images[i], crops.maps[i])
+        assert np.array_equal(alone.embeddings[0], together.embeddings[i])
+    assert len(runtime.classify(crops.images[:0], crops.maps[:0]).class_ids) == 0
+
+
+CROP = np.zeros((80, 80, 3), np.uint8)
+MAP = np.zeros((80, 80), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("crop", "amap", "kind", "said"),
+    [
+        (CROP[:64], MAP[:64], ImageError, r"expected crops (R, 80, 80, 3) of uint8, got (1, 64, 8"),
+        (CROP / 255, MAP, ImageError, "of uint8, got (1, 80, 80, 3) of float64"),
+        (CROP[..., 0], MAP, ImageError, "got (80, 80) of uint8"),
+        (CROP, MAP[:40], AnomalyMapError, "expected anomaly maps (1, 80, 80), got (1, 40, 80)"),
+        (CROP, MAP + 3, AnomalyMapError, "normalised to [0, 1]"),
+        (CROP, MAP * np.nan, AnomalyMapError, "normalised to [0, 1]"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    exported_cnn: Exported, crop: ImageArray, amap: FloatArray, kind: type, said: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        Runtime(exported_cnn.folder).classify(crop, amap)
+    assert said in str(caught.value)
+
+
+def test_masks_and_images_that_do_not_fit(exported_cnn: Exported) -> None:
+    runtime = Runtime(exported_cnn.folder)
+    with pytest.raises(AnomalyMapError, match="expected masks"):
+        runtime.classify(CROP, MAP, np.zeros((9, 9), np.bool_))
+    with pytest.raises(ImageError, match=r"part 7: expected an RGB image \(H, W, 3\) of uint8"):
+        runtime.classify_image(CROP[..., 0], MAP, "part 7")
+    with pytest.raises(AnomalyMapError, match="expected an anomaly map of shape"):
+        runtime.classify_image(CROP, MAP[None])
+
+
+def test_a_model_guided_by_masks_alone_asks_for_them(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    _edit(lambda v: v.update(mask_only=True))(folder)
+    runtime, mask = Runtime(folder), np.ones((80, 80), np.bool_)
+    with pytest.raises(AnomalyMapError, match="expected masks beside the maps"):
+        runtime.classify(CROP, MAP)
+    first, second = (runtime.classify(CROP, a, mask).embeddings for a in (MAP, MAP + 0.5))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"engine": "tensorrt"}, "engine: expected one of onnxruntime, openvino, got 'tensorrt'"),
+        ({"threads": 0}, "threads: expected at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+    ],
+)
+def test_arguments_without_sense(
+    exported_cnn: Exported, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Runtime(exported_cnn.folder, **arguments)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_missing_engine_is_named(
+    exported_cnn: Exported, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, engine, None)
+    with pytest.raises(MissingDependencyError, match=f"expected the package {engine} to run this"):
+        Runtime(exported_cnn.folder, engine=engine)
+
+
+def test_images_that_cannot_be_used_are_skipped(exported_cnn: Exported, tmp_path: Path) -> None:
+    images = shutil.copytree(exported_cnn.images, tmp_path / "images")
+    maps = shutil.copytree(exported_cnn.maps, tmp_path / "maps")
+    (images / "test" / "hole" / "000.png").write_bytes(b"no image")
+    (maps / "test" / "hole" / "001.npy").unlink()
+    found = Runtime(exported_cnn.folder).classify_folder(images, maps)
+    assert {s.name: s.reason.split(":")[-1][:20] for s in found.skipped}.keys() == {
+        "test/hole/000.png",
+        "test/hole/001.png",
+    }
+    assert len(found.images) == 14
+
+
+def test_the_command_refuses_in_one_line(
+    exported_cnn: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(exported_cnn.images), "--maps", str(exported_cnn.maps), "--out"]
+    assert main(["classify", str(tmp_path), *arguments, str(tmp_path / "out")]) == 2
+    assert "expected an exported model with export.json" in capsys.readouterr().err
+    assert main(["export", str(tmp_path)]) == 2
+    assert "expected model.json in it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
