@@ -7,8 +7,8 @@ the same images with maps of a patch memory of clean patches of other training i
 generated defects); and generated products with the built-in detector's maps (K = types + normal,
 base: the images of `neu`). NMI over regions with the types drawn, mean over the seeds: k-means on
 the embeddings before training; prototypes trained on the network as it is, which takes a second;
-with --train also the whole training, half a minute each. Crops and tokens are computed once and kept
-in CACHE. No MTD image is read. Prints the table of ``docs/defaults.md``.
+with --train also the whole training, half a minute each. Crops and tokens are computed once and
+kept in CACHE. No MTD image is read. Prints the table of ``docs/defaults.md``.
 """
 
 from __future__ import annotations
@@ -72,17 +72,24 @@ def main() -> int:
     print("| set | regions |", " | ".join(f"w = {w:g}" for w in options.weights), "|", flush=True)
     for name in options.sets:
         trial, cache = sets.trial(name)
-        still = embedded_once(sets.backbone, cache)
-        methods: dict[str, Callable[[float, int], float]] = {
-            "k-means": lambda w, seed: kmeans(trial, still, w, seed),
-            "prototypes": lambda w, seed: train(trial, StillBackbone(still), still, w, seed),
-        }
-        if options.train:
-            methods["trained"] = lambda w, seed: train(trial, sets.backbone, cache, w, seed)
-        for label, method in methods.items():
+        for label, method in methods(trial, sets.backbone, cache, options.train).items():
             scores = [[method(w, seed) for seed in options.seeds] for w in options.weights]
             print(f"| {name}, {label} | {len(trial.crops)} |", row(scores), flush=True)
     return 0
+
+
+def methods(
+    trial: TrialSet, backbone: Backbone, cache: TokenCache, everything: bool
+) -> dict[str, Callable[[float, int], float]]:
+    """Name -> NMI by weight and seed."""
+    still = embedded_once(backbone, cache)
+    found: dict[str, Callable[[float, int], float]] = {
+        "k-means": lambda weight, seed: kmeans(trial, still, weight, seed),
+        "prototypes": lambda weight, seed: train(trial, StillBackbone(still), still, weight, seed),
+    }
+    if everything:
+        found["trained"] = lambda weight, seed: train(trial, backbone, cache, weight, seed)
+    return found
 
 
 def row(scores: list[list[float]]) -> str:
