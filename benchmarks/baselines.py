@@ -32,6 +32,8 @@ METHODS = {
     "AnomalyNCD, as a configuration": "`configs/anomalyncd.yaml`: MEBin, crops, hard mask, losses, "
     "correction and four heads as in its code, shown equal to it by golden values "
     "(`tests/golden/`)",
+    "AnomalyNCD, its own code": "the authors' code on the crops, masks and scores of the row above "
+    "(`--reference`)",
     "ProtoAnomalyNCD": "default settings",
 }
 
@@ -93,11 +95,26 @@ def main() -> int:
             },
         )
         outcomes = run_study(study, options.work / name, _tell)
+        if options.reference:
+            outcomes += _reference(study, options, options.work / name)
         parts.append(_part(name, outcomes))
         print(parts[-1], flush=True)
     parts.append(_footer(options.backbone))
     options.out.write_text("\n".join(parts), encoding="utf-8")
     return 0
+
+
+def _reference(study: Study, options: argparse.Namespace, work: Path) -> list[Outcome]:
+    """The reference's own code, on the crops of the configuration's row."""
+    from benchmarks.baselines_reference import reference_row
+
+    row = Row("AnomalyNCD, as a configuration", read_settings(CONFIGS / "anomalyncd.yaml"))
+    data = {"images": study.images, "labelled": study.labelled, "maps": study.maps}
+    epochs = options.reference_epochs
+    return [
+        reference_row(options.reference, study.config(row, seed), data, work, epochs)
+        for seed in study.seeds
+    ]
 
 
 def _options() -> argparse.Namespace:
@@ -118,6 +135,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--labelled-per-class", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", help="names of rows; default: all")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        help="checkout of HUST-SLOW/AnomalyNCD: adds its own code's row; needs --labelled and "
+        "--backbone local-dir:FOLDER of vit_tiny_patch16_224",
+    )
+    parser.add_argument("--reference-epochs", type=int, default=50, help="at least 4")
     parser.add_argument("--work", type=Path, required=True, help="keeps finished runs")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     parser.add_argument("--command", default="make bench-baselines", help="named in the file")
