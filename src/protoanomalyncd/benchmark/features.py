@@ -27,10 +27,14 @@ def class_tokens(encoder: GuidedEncoder, crops: CropSet) -> Tensor:
     side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
     device = next(encoder.tail.parameters()).device
     rows = []
-    for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
+    described = torch.from_numpy(np.array(crops.descriptors)).to(device)
+    for i, (image, mask, amap) in enumerate(
+        zip(crops.images, crops.masks, crops.maps, strict=True)
+    ):
         window, values = plain_view(image, mask, amap, side, mask_only)
         pictures = torch.from_numpy(window)[None].to(device)
-        rows.append(encoder.embed(pictures, torch.from_numpy(values)[None].to(device)).cpu())
+        anomaly = torch.from_numpy(values)[None].to(device)
+        rows.append(encoder.embed(pictures, anomaly, descriptors=described[i : i + 1]).cpu())
     return torch.cat(rows)
 
 

@@ -28,7 +28,7 @@ _TRAINING = (
     "checkpoint_every",
 )
 _LOOP = tuple(f"training.{name}" for name in _TRAINING)
-_EMBEDDING = ("embedding.guidance", "embedding.input_size")
+_EMBEDDING = ("embedding.guidance", "embedding.input_size", "embedding.descriptor_weight")
 
 WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
     "maps": (*_LEARNING, *_EMBEDDING, "training", "mebin", "crops"),
@@ -37,7 +37,10 @@ WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
         *(*_LEARNING, *_EMBEDDING, *_LOOP, "training.views", "training.recolouring"),
         *("detector", "mebin", "embedding.backbone"),
     ),
-    "tokens": (*_LEARNING, *_LOOP, "embedding.guidance.learn_beta"),
+    "tokens": (
+        *(*_LEARNING, *_LOOP),
+        *("embedding.guidance.learn_beta", "embedding.descriptor_weight"),
+    ),
 }
 """Settings that do not change what a stage makes."""
 

@@ -28,6 +28,7 @@ def change(name: str, value: Any) -> Config:
         ("training.learning_rate", 0.5, ()),
         ("outliers.score", "cosine2", ()),
         ("embedding.guidance.learn_beta", True, ()),
+        ("embedding.descriptor_weight", 0.3, ()),
         ("embedding.guidance.beta", 2.0, ("tokens",)),
         ("embedding.input_size", 192, ("tokens",)),
         ("training.views", 8, ("tokens",)),
