@@ -28,6 +28,8 @@ from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
 from protoanomalyncd.fitting import Fit, check_device
+from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
+from protoanomalyncd.localisation.choice import choose_localiser, localiser_for
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.stages import (
     CroppedImage,
@@ -98,6 +100,7 @@ class ProtoAnomalyNCD:
         self.history_: list[dict[str, float]] = []
         self._raw: Discovery | None = None
         self._source: AnomalyMapSource | None = None
+        self._localiser: ObjectLocaliser | None = None
         self._classifier: RegionClassifier | None = None
         self._catalogue: Catalogue | None = None
         self._map_range: MapRange | None = None
@@ -138,6 +141,7 @@ class ProtoAnomalyNCD:
         *,
         labelled: str | Path | LabelledSet | None = None,
         maps: str | Path | None = None,
+        object_masks: str | Path | None = None,
         work_dir: str | Path | None = None,
         on_progress: Progress = _silent,
     ) -> ProtoAnomalyNCD:
@@ -149,6 +153,8 @@ class ProtoAnomalyNCD:
             labelled: base set of known defects of other products, with masks; None = none.
             maps: folder of anomaly maps of any detector; None = a built-in one, fitted on
                 train/good, or on the images themselves where there are no normal ones.
+            object_masks: folder of masks that say where the object is; None = as
+                `LocaliserConfig` has it.
             work_dir: keeps intermediate results, so that an interrupted fit goes on; belongs to
                 these images and settings, and must be empty for others. None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
@@ -169,6 +175,11 @@ class ProtoAnomalyNCD:
         fit = Fit(self.config, work, on_progress, list(dataset.skipped))
         torch.manual_seed(self.config.seed)
         backbone = self._backbone()
+        with self._stage("objects"):
+            self._localiser = choose_localiser(
+                self.config.localiser, dataset.root.name, object_masks, self.config.device
+            )
+            fit.locate(self._localiser, dataset)
         with self._stage("anomaly maps"):
             self._source = self._create_source(backbone, dataset, maps)
             ordered, store = fit.score(self._source, dataset)
@@ -180,8 +191,8 @@ class ProtoAnomalyNCD:
             encoder, head, self.history_ = fit.learn(backbone, crops, known)
         with self._stage("classes"):
             self._classifier, self._catalogue, embeddings = fit.finish(encoder, head, crops)
-            evidence = self._evidence(found, store, maps, keeper)
-            self._raw = self._gather(found, embeddings, fit.skipped, evidence)
+            evidence = self._evidence(found, store, fit.objects, maps, keeper)
+            self._raw = self._gather(found, embeddings, fit.skipped, fit.notes, evidence)
         return self
 
     def predict(
@@ -189,6 +200,7 @@ class ProtoAnomalyNCD:
         images: str | Path | Dataset | Sequence[Sample],
         *,
         maps: str | Path | None = None,
+        object_masks: str | Path | None = None,
         work_dir: str | Path | None = None,
         on_progress: Progress = _silent,
     ) -> Discovery:
@@ -197,6 +209,7 @@ class ProtoAnomalyNCD:
         Args:
             images: folder (the test images of an MVTec AD layout), data set, or samples.
             maps: folder of anomaly maps; needed if the model was fitted with one.
+            object_masks: folder of object masks; needed if the model was fitted with one.
             work_dir: keeps the anomaly maps; None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
 
@@ -212,38 +225,36 @@ class ProtoAnomalyNCD:
         if isinstance(images, str | Path):
             images = load_dataset(Path(images))
         if isinstance(images, Dataset):
-            skipped += images.skipped
-            images = images.unlabelled
+            skipped, images = list(images.skipped), images.unlabelled
         source = self._source_for(maps)
+        localiser = localiser_for(self._localiser, object_masks)
         keeper = None if work_dir else tempfile.TemporaryDirectory(prefix="protoanomalyncd-")
-        store = MapStore(Path(keeper.name if keeper else str(work_dir)) / "maps")
+        work = Path(keeper.name if keeper else str(work_dir))
+        objects = ObjectStore(work / "objects")
+        store = map_store(work / "maps", objects, self.config.localiser.mask_maps)
         found: list[CroppedImage] = []
         rows: list[torch.Tensor] = []
         ordered = by_content(images, skipped)
         keys = {sample.name: key for key, sample in ordered}
+        notes = locate_all(localiser, [s for _, s in ordered], objects, on_progress)
+        configs = (self.config.mebin, self.config.crops)
         for number, (sample, result) in enumerate(source.score([s for _, s in ordered])):
             on_progress("classify images", number + 1, len(ordered))
             if isinstance(result, Skipped):
                 skipped.append(result)
                 continue
+            store.put(name := sample.name, result)
+            amap, on_object = store.get(name), objects.get(name)
             try:
-                image, regions = crop_one(
-                    sample,
-                    keys[sample.name],
-                    result,
-                    map_range,
-                    self.config.mebin,
-                    self.config.crops,
-                )
+                cropped = crop_one(sample, keys[name], amap, map_range, *configs, on_object)
             except InputError as error:
-                skipped.append(Skipped(sample.name, str(error)))
+                skipped.append(Skipped(name, str(error)))
                 continue
-            store.put(sample.name, result)
-            found.append(image)
-            rows.append(classifier.embed(crop_set([(image, regions)])))
-        evidence = self._evidence(found, store, maps, keeper)
+            found.append(cropped[0])
+            rows.append(classifier.embed(crop_set([cropped])))
+        evidence = self._evidence(found, store, objects, maps, keeper)
         embeddings = torch.cat(rows) if rows else torch.zeros((0, classifier.encoder.embed_dim))
-        return self.catalogue_.apply(self._gather(found, embeddings, skipped, evidence))
+        return self.catalogue_.apply(self._gather(found, embeddings, skipped, notes, evidence))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the model: safetensors + JSON, complete without the backbone's own files.
@@ -289,13 +300,13 @@ class ProtoAnomalyNCD:
         self,
         found: Sequence[CroppedImage],
         store: MapStore,
+        objects: ObjectStore,
         maps: str | Path | None,
         keeper: object,
     ) -> Evidence:
         paths = {i.sample.name: i.sample.path for i in found}
-        return Evidence(
-            paths, store, self.map_range_, self.config.mebin, self._settings(maps), keeper
-        )
+        settings = self._settings(maps)
+        return Evidence(paths, store, self.map_range_, self.config.mebin, settings, keeper, objects)
 
     def _backbone(self) -> Backbone:
         return self._given_backbone or create_backbone(self.config.embedding.backbone)
@@ -342,17 +353,20 @@ class ProtoAnomalyNCD:
         found: Sequence[CroppedImage],
         embeddings: torch.Tensor,
         skipped: Sequence[Skipped],
+        notes: Sequence[Skipped],
         evidence: Evidence,
     ) -> Discovery:
         names = tuple(f"class {k}" for k in range(len(self.catalogue_)))
-        return gather(
+        gathered = gather(
             self.classifier_, names, found, embeddings, skipped, evidence, self.config.seed
         )
+        return dataclasses.replace(gathered, notes=tuple(sorted(notes, key=lambda n: n.name)))
 
     def _settings(self, maps: str | Path | None) -> dict[str, object]:
         settings: dict[str, object] = {
             "backbone": self.config.embedding.backbone,
             "anomaly maps": "none" if self._source is None else self._source.name,
+            "object localiser": "none" if self._localiser is None else self._localiser.name,
             "labelled base": ", ".join(self.base_classes_) or "none",
             "number of classes": f"{self.config.n_novel_classes} (given)",
             "seed": self.config.seed,

@@ -15,6 +15,7 @@ from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
 from protoanomalyncd.errors import ConfigurationError, InputError
+from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.regions.map_range import background_level, fit_range
@@ -59,6 +60,8 @@ class Fit:
         skipped: what was left out so far; grows.
 
     Attributes:
+        objects: object masks of the images, complete after `locate`.
+        notes: images that are used with a reservation, and which.
         map_range: range of the maps, known after `score`.
         base_classes: names of the known classes, known after `cut`.
     """
@@ -73,7 +76,13 @@ class Fit:
         self.on_progress = on_progress
         self.skipped = skipped
         self.base_classes: tuple[str, ...] = ()
+        self.objects = ObjectStore(work / "objects")
+        self.notes: list[Skipped] = []
         work.mkdir(parents=True, exist_ok=True)
+
+    def locate(self, localiser: ObjectLocaliser, dataset: Dataset) -> None:
+        """Object masks of all images."""
+        self.notes += locate_all(localiser, dataset.unlabelled, self.objects, self.on_progress)
 
     def score(
         self, source: AnomalyMapSource, dataset: Dataset
@@ -82,7 +91,7 @@ class Fit:
         images = dataset.normal if source.learns_from == "normal" else dataset.unlabelled
         normal_maxima, left_out = fit_source(source, images, self.work, self.on_progress)
         ordered = by_content(dataset.unlabelled, self.skipped)
-        store = MapStore(self.work / "maps")
+        store = map_store(self.work / "maps", self.objects, self.config.localiser.mask_maps)
         self.skipped += left_out
         self.skipped += score_maps(source, [s for _, s in ordered], store, self.on_progress)
         self.map_range = _range_of(ordered, store, normal_maxima, self.config, self.skipped)
@@ -99,6 +108,7 @@ class Fit:
         found, crops, left_out = crop_images(
             ordered,
             store,
+            self.objects,
             self.map_range,
             (config.mebin, config.crops),
             self.work / "crops",

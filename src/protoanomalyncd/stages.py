@@ -19,10 +19,11 @@ from protoanomalyncd.anomaly_maps.base import AnomalyMapSource
 from protoanomalyncd.config import CropConfig, MEBinConfig
 from protoanomalyncd.datasets import LabelledSet, content_key, read_image, read_mask
 from protoanomalyncd.errors import DatasetError, InputError
+from protoanomalyncd.localisation import ObjectStore
 from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.regions.collect import CroppedRegion, crop_labelled, crop_unlabelled
-from protoanomalyncd.structures import FloatArray, MapRange, Region, Sample, Skipped
+from protoanomalyncd.structures import FloatArray, MapRange, MaskArray, Region, Sample, Skipped
 from protoanomalyncd.training.crop_set import CropSet
 
 __all__ = [
@@ -130,13 +131,16 @@ def crop_one(
     map_range: MapRange,
     mebin: MEBinConfig,
     crops: CropConfig,
+    on_object: MaskArray | None = None,
 ) -> tuple[CroppedImage, list[CroppedRegion]]:
-    """The regions of one image.
+    """The regions of one image; `on_object` is its object mask, None = everything is object.
 
     Raises:
         ImageError: the image cannot be used.
     """
-    found = crop_unlabelled(sample.name, read_image(sample.path), amap, map_range, mebin, crops)
+    found = crop_unlabelled(
+        sample.name, read_image(sample.path), amap, map_range, mebin, crops, on_object
+    )
     image = CroppedImage(
         sample,
         key,
@@ -156,12 +160,14 @@ def crop_set(found: Sequence[tuple[CroppedImage, list[CroppedRegion]]]) -> CropS
         [-1] * len(items),
         [f"{key}/{r.region.index}" for key, r in items],
         [r.descriptors for _, r in items],
+        [r.crop.on_object for _, r in items],
     )
 
 
 def crop_images(
     ordered: Sequence[tuple[str, Sample]],
     store: MapStore,
+    objects: ObjectStore,
     map_range: MapRange,
     configs: tuple[MEBinConfig, CropConfig],
     folder: Path,
@@ -182,7 +188,8 @@ def crop_images(
     for number, (key, sample) in enumerate(ordered):
         if sample.name in store:
             try:
-                found.append(crop_one(sample, key, store.get(sample.name), map_range, *configs))
+                amap, on_object = store.get(sample.name), objects.get(sample.name)
+                found.append(crop_one(sample, key, amap, map_range, *configs, on_object))
             except InputError as error:
                 skipped.append(Skipped(sample.name, str(error)))
         progress("find regions", number + 1, len(ordered))

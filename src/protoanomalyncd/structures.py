@@ -175,6 +175,7 @@ class Discovery:
         regions: one result a region, sorted by (image, index).
         skipped: inputs left out, and why.
         normal_class: id of the class reserved for normal images, None where there is none.
+        notes: images used with a reservation, and which: no object was found, say.
         evidence: loaders of the images and maps behind the results, for `report`.
     """
 
@@ -183,6 +184,7 @@ class Discovery:
     regions: tuple[RegionResult, ...]
     skipped: tuple[Skipped, ...] = ()
     normal_class: int | None = 0
+    notes: tuple[Skipped, ...] = ()
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     def class_name(self, class_id: int) -> str:

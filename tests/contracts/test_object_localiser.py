@@ -47,7 +47,7 @@ def _grounded(segmenter: str) -> Callable[[Path, Checkpoints], dict[str, Any]]:
     def offered(folder: Path, checkpoints: Checkpoints) -> dict[str, Any]:
         return {
             "prompt": "washer. metal gear",
-            "detector": f"local-dir:{checkpoints.detector}",
+            "box_detector": f"local-dir:{checkpoints.detector}",
             "segmenter": f"local-dir:{getattr(checkpoints, segmenter)}",
             "min_area": 0.0,
         }
@@ -206,5 +206,7 @@ def test_unknown_names_and_arguments_are_refused() -> None:
         create_localiser("yolo")
     with pytest.raises(ConfigurationError, match="none takes , got depth"):
         create_localiser("none", {"depth": 3})
-    with pytest.raises(ConfigurationError, match=r"localiser.detector: expected local-dir:FOLDER"):
-        create_localiser("grounded_sam", prompt="washer", segmenter="x", detector=None)
+    with pytest.raises(
+        ConfigurationError, match=r"localiser.box_detector: expected local-dir:FOLDER"
+    ):
+        create_localiser("grounded_sam", prompt="washer", segmenter="x", box_detector=None)

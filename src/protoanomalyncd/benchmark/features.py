@@ -31,7 +31,7 @@ def class_tokens(encoder: GuidedEncoder, crops: CropSet) -> Tensor:
     for i, (image, mask, amap) in enumerate(
         zip(crops.images, crops.masks, crops.maps, strict=True)
     ):
-        window, values = plain_view(image, mask, amap, side, mask_only)
+        window, values = plain_view(image, mask, amap, side, mask_only, crops.object_of(i))
         pictures = torch.from_numpy(window)[None].to(device)
         anomaly = torch.from_numpy(values)[None].to(device)
         rows.append(encoder.embed(pictures, anomaly, descriptors=described[i : i + 1]).cpu())

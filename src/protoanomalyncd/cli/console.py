@@ -21,7 +21,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from protoanomalyncd.stages import Progress as OnProgress
 
-__all__ = ["console", "logger", "logging_to", "progress_bars", "show_skipped"]
+__all__ = ["console", "logger", "logging_to", "progress_bars", "show_notes", "show_skipped"]
 
 console = Console(highlight=False)
 logger = logging.getLogger("protoanomalyncd")
@@ -76,3 +76,16 @@ def show_skipped(skipped: object, limit: int = 10) -> None:
         console.print(f"[yellow]skipped[/] {escape(item.name)}: {escape(item.reason)}")
     if len(items) > limit:
         console.print(f"[yellow]skipped[/] {len(items) - limit} more; see the report")
+
+
+def show_notes(notes: object, limit: int = 3) -> None:
+    """List what was used with a reservation, and which."""
+    from rich.markup import escape
+
+    items = list(notes) if isinstance(notes, tuple | list) else []
+    for item in items:
+        logger.warning("%s: %s", item.name, item.reason)
+    for item in items[:limit]:
+        console.print(f"[yellow]note[/] {escape(item.name)}: {escape(item.reason)}")
+    if len(items) > limit:
+        console.print(f"[yellow]note[/] {len(items) - limit} more such; see the report")

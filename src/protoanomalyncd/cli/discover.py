@@ -12,7 +12,14 @@ from typing import Any
 import yaml
 
 from protoanomalyncd.anomaly_maps import AUTO, choose
-from protoanomalyncd.cli.console import console, logger, logging_to, progress_bars, show_skipped
+from protoanomalyncd.cli.console import (
+    console,
+    logger,
+    logging_to,
+    progress_bars,
+    show_notes,
+    show_skipped,
+)
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
 from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
@@ -36,6 +43,7 @@ def discover(
     maps: Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    object_masks: Path | None = None,
 ) -> Path:
     """Run the whole job into a folder; goes on where an interrupted run of the same kind stopped.
 
@@ -47,6 +55,7 @@ def discover(
         maps: anomaly maps of any detector.
         overwrite: replace a finished run.
         quiet: no progress bars.
+        object_masks: masks that say where the object is.
 
     Returns:
         `out`.
@@ -54,7 +63,8 @@ def discover(
     start = time.perf_counter()
     dataset = load_dataset(images)
     base = None if labelled is None else load_labelled(labelled)
-    inputs = {"images": str(images), "labelled": _text(labelled), "maps": _text(maps)}
+    paths = {"images": images, "labelled": labelled, "maps": maps, "object_masks": object_masks}
+    inputs = {name: _text(path) for name, path in paths.items()}
     identity = _identity(config, dataset, base, inputs)
     model = ProtoAnomalyNCD(config)
     run = RunFolder(out, identity, overwrite)
@@ -65,8 +75,9 @@ def discover(
         if run.resumed:
             console.print("going on with the interrupted run")
         _tell_source(config, dataset, maps)
+        folders = {"maps": maps, "object_masks": object_masks, "work_dir": run.work}
         try:
-            model.fit(dataset, labelled=base, maps=maps, work_dir=run.work, on_progress=on_progress)
+            model.fit(dataset, labelled=base, **folders, on_progress=on_progress)
         except (InputError, ConfigurationError, MissingDependencyError):
             # The input or the settings must change, and then the work starts anew.
             run.discard()
@@ -75,14 +86,8 @@ def discover(
             run.note_seconds(model.seconds_)
             raise
         seconds = {k: round(run.seconds.get(k, 0.0) + v, 2) for k, v in model.seconds_.items()}
-        _write_results(
-            run.results,
-            model,
-            dataset,
-            config,
-            inputs,
-            seconds | {"total": time.perf_counter() - start},
-        )
+        seconds["total"] = time.perf_counter() - start
+        _write_results(run.results, model, dataset, config, inputs, seconds)
         logger.info("finished")
     (run.partial / names.RUN_LOG).replace(run.results / names.RUN_LOG)
     run.finish()
@@ -171,6 +176,7 @@ def _tell(discovery: Discovery, out: Path) -> None:
     from rich.markup import escape
 
     show_skipped(discovery.skipped)
+    show_notes(discovery.notes)
     console.print(summary_table(discovery, describe_classes(discovery)))
     metrics = metrics_of(discovery)
     if metrics is not None:
@@ -186,7 +192,10 @@ def _identity(
 ) -> str:
     """What a run depends on: an interrupted run goes on only while all of it is the same."""
     samples = (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
-    maps = sorted(Path(inputs["maps"]).rglob("*")) if inputs["maps"] else []
+    folders = [inputs[name] for name in ("maps", "object_masks")]
+    maps = [path for folder in folders if folder for path in sorted(Path(folder).rglob("*"))]
+    if config.localiser.prompts is not None:
+        maps.append(Path(config.localiser.prompts))
     return fingerprint(
         {
             "config": config.to_dict(),

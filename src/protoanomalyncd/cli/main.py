@@ -16,10 +16,12 @@ from protoanomalyncd.cli.export_commands import (
     run_export,
 )
 from protoanomalyncd.cli.parser import ArgumentParser
+from protoanomalyncd.cli.prepare import prepare_parser, run_prepare
 from protoanomalyncd.config import (
     Config,
     CropConfig,
     EmbeddingConfig,
+    LocaliserConfig,
     MapConfig,
     MEBinConfig,
     OutlierConfig,
@@ -46,6 +48,7 @@ examples:
 
 _STAGES: dict[str, type] = {
     "detector": MapConfig,
+    "localiser": LocaliserConfig,
     "mebin": MEBinConfig,
     "crops": CropConfig,
     "embedding": EmbeddingConfig,
@@ -104,7 +107,7 @@ def build_parser() -> ArgumentParser:
         "generate", _generate_parser(), help="draw a data set of inspection images"
     )
     commands.add_subcommand(
-        "prepare", _prepare_parser(), help="bring a public data set into the expected layout"
+        "prepare", prepare_parser(), help="bring a public data set into the expected layout"
     )
     commands.add_subcommand(
         "discover", _discover_parser(), help="images -> defect classes, a report and a model"
@@ -158,6 +161,12 @@ def _discover_parser() -> ArgumentParser:
         help="folder of anomaly maps (npy, tiff, png) of any detector",
     )
     parser.add_argument(
+        "--object-masks",
+        type=Path | None,
+        default=None,
+        help="folder of masks that say where the object is; see also --localiser.source",
+    )
+    parser.add_argument(
         "--n-novel",
         "--n_novel_classes",
         dest="n_novel_classes",
@@ -188,6 +197,12 @@ def _predict_parser() -> ArgumentParser:
         type=Path | None,
         default=None,
         help="anomaly maps of the images, if the model was fitted with maps",
+    )
+    parser.add_argument(
+        "--object-masks",
+        type=Path | None,
+        default=None,
+        help="object masks of the images, if the model was fitted with object masks",
     )
     parser.add_argument(
         "--device", type=str | None, default=None, help="instead of the model's own"
@@ -232,18 +247,6 @@ def _ablate_parser() -> ArgumentParser:
     )
     parser.add_argument("--no-figures", action="store_true", help="the table only")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
-
-
-def _prepare_parser() -> ArgumentParser:
-    from protoanomalyncd.datasets import PREPARERS
-
-    parser = ArgumentParser(
-        description="Bring a public data set, as downloaded, into the layout that discover reads."
-    )
-    parser.add_argument("name", choices=sorted(PREPARERS), help="which data set")
-    parser.add_argument("source", type=Path, help="its folder, as downloaded")
-    parser.add_argument("out", type=Path, help="folder to make")
     return parser
 
 
@@ -302,6 +305,7 @@ def _run_discover(options: Namespace) -> None:
         options.maps,
         options.overwrite,
         options.quiet,
+        object_masks=options.object_masks,
     )
 
 
@@ -316,6 +320,7 @@ def _run_predict(options: Namespace) -> None:
         options.device,
         options.overwrite,
         options.quiet,
+        object_masks=options.object_masks,
     )
 
 
@@ -330,13 +335,6 @@ def _run_ablate(options: Namespace) -> None:
 
     data = {name: getattr(options, name) for name in ("images", "labelled", "maps", "seeds")}
     ablate(options.study, options.out, data, not options.no_figures, options.quiet)
-
-
-def _run_prepare(options: Namespace) -> None:
-    from protoanomalyncd.cli.console import console
-    from protoanomalyncd.datasets import PREPARERS
-
-    console.print(str(PREPARERS[options.name](options.source, options.out)))
 
 
 def _run_generate(options: Namespace) -> None:
@@ -364,7 +362,7 @@ def _run_demo(options: Namespace) -> None:
 _COMMANDS = {
     "demo": _run_demo,
     "generate": _run_generate,
-    "prepare": _run_prepare,
+    "prepare": run_prepare,
     "discover": _run_discover,
     "predict": _run_predict,
     "evaluate": _run_evaluate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_skipped
+from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_notes, show_skipped
 from protoanomalyncd.cli.discover import write_tables
 from protoanomalyncd.cli.results import refuse_nothing, results_folder
 from protoanomalyncd.datasets import load_dataset
@@ -24,6 +24,7 @@ def predict(
     device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    object_masks: Path | None = None,
 ) -> Path:
     """Class the images of a folder and write tables and a report.
 
@@ -35,6 +36,7 @@ def predict(
         device: instead of the model's.
         overwrite: replace earlier results.
         quiet: no progress bars.
+        object_masks: object masks of the new images; needed if the model was fitted with some.
 
     Returns:
         `out`.
@@ -46,10 +48,12 @@ def predict(
         logging_to(results / names.RUN_LOG),
         progress_bars(quiet) as on_progress,
     ):
-        found = fitted.predict(dataset, maps=maps, work_dir=work, on_progress=on_progress)
+        folders = {"maps": maps, "object_masks": object_masks, "work_dir": work}
+        found = fitted.predict(dataset, **folders, on_progress=on_progress)
         refuse_nothing(found, images)
         write_tables(results, found, f"Defect classes in {dataset.root.name}")
     show_skipped(found.skipped)
+    show_notes(found.notes)
     console.print(summary_table(found, describe_classes(found)))
     console.print(f"report: [bold]{out / names.REPORT}[/]", soft_wrap=True)
     return out

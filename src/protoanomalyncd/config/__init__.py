@@ -8,6 +8,7 @@ hands the parts out. ``docs/defaults.md`` says which data set chose each default
 """
 
 from protoanomalyncd.config.data import CropConfig, MapConfig, MEBinConfig
+from protoanomalyncd.config.localiser import LocaliserConfig
 from protoanomalyncd.config.model import (
     EmbeddingConfig,
     GuidanceConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "CropConfig",
     "EmbeddingConfig",
     "GuidanceConfig",
+    "LocaliserConfig",
     "MEBinConfig",
     "MapConfig",
     "OutlierConfig",

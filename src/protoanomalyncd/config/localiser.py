@@ -20,9 +20,9 @@ class LocaliserConfig:
             "washer. gear".
         prompts: YAML file that maps products to prompts; asked where there is no `prompt`.
         product: entry of `prompts`; None = the name of the images' folder.
-        detector: Grounding DINO for ``grounded_sam``: ``local-dir:FOLDER``, or the name of a model
-            on the hub, which downloads it.
-        segmenter: SAM or SAM 2 for ``grounded_sam``, SAM 3 for ``sam3``; as `detector`.
+        box_detector: Grounding DINO for ``grounded_sam``: ``local-dir:FOLDER``, or the name of a
+            model on the hub, which downloads it.
+        segmenter: SAM or SAM 2 for ``grounded_sam``, SAM 3 for ``sam3``; as `box_detector`.
         score_threshold: least score of a box, or of SAM 3's object; None = the localiser's own:
             0.35 for ``grounded_sam``, 0.5 for ``sam3``.
         max_objects: most objects taken in an image, the surest first.
@@ -42,7 +42,7 @@ class LocaliserConfig:
     prompt: str | None = None
     prompts: str | None = None
     product: str | None = None
-    detector: str | None = None
+    box_detector: str | None = None
     segmenter: str | None = None
     score_threshold: float | None = None
     max_objects: int = 10
@@ -55,7 +55,7 @@ class LocaliserConfig:
 
     def __post_init__(self) -> None:
         check_types(self, "localiser.")
-        for name in ("prompt", "prompts", "product", "detector", "segmenter"):
+        for name in ("prompt", "prompts", "product", "box_detector", "segmenter"):
             value = getattr(self, name)
             require(
                 value is None or bool(value.strip()), f"localiser.{name}", "text or null", value

@@ -11,6 +11,7 @@ from typing import Any
 
 from protoanomalyncd.config.checks import check_types, require
 from protoanomalyncd.config.data import CropConfig, MapConfig, MEBinConfig
+from protoanomalyncd.config.localiser import LocaliserConfig
 from protoanomalyncd.config.model import (
     EmbeddingConfig,
     GuidanceConfig,
@@ -37,6 +38,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     detector: MapConfig = field(default_factory=MapConfig)
+    localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
     mebin: MEBinConfig = field(default_factory=MEBinConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -77,6 +79,7 @@ class Config:
 
 _PARTS: dict[str, type] = {
     "detector": MapConfig,
+    "localiser": LocaliserConfig,
     "mebin": MEBinConfig,
     "crops": CropConfig,
     "embedding": EmbeddingConfig,

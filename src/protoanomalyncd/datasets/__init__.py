@@ -1,14 +1,14 @@
 """Data sets: folders of images -> `Sample`s.
 
 Reads the MVTec AD layout (Bergmann et al., CVPR 2019; also MVTec AD itself), plain folders, and
-labelled base sets; turns the published folders of Magnetic Tile Defect and NEU-Seg into these
-layouts; and generates inspection images.
+labelled base sets; turns the published folders of Magnetic Tile Defect, NEU-Seg, Real-IAD and
+AeBAD into these layouts; and generates inspection images.
 
     images.py     a file -> RGB array, mask, content key
     map_files.py  a file -> anomaly map; which map belongs to which image
     folders.py    which files count
     layout.py     a folder -> `Dataset` or `LabelledSet`
-    mtd.py, neu_seg.py, preparers.py    published data sets -> these layouts
+    mtd.py, neu_seg.py, real_iad.py, aebad.py, preparers.py    published sets -> these layouts
     values.py, staging.py    reading published masks; writing a folder whole or not at all
     generated/    drawn products and defects
 
@@ -19,6 +19,7 @@ Example::
     image = read_image(data.unlabelled[0].path)
 """
 
+from protoanomalyncd.datasets.aebad import prepare_aebad
 from protoanomalyncd.datasets.generated import (
     DEFECT_TYPES,
     FURTHER_TYPES,
@@ -39,7 +40,8 @@ from protoanomalyncd.datasets.layout import (
 from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map
 from protoanomalyncd.datasets.mtd import prepare_mtd
 from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
-from protoanomalyncd.datasets.preparers import PREPARERS, Preparer
+from protoanomalyncd.datasets.preparers import PREPARERS, Preparer, prepare
+from protoanomalyncd.datasets.real_iad import REAL_IAD_CODES, prepare_real_iad
 from protoanomalyncd.datasets.staging import PrepareSummary
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "MAP_SUFFIXES",
     "PREPARERS",
     "PRODUCTS",
+    "REAL_IAD_CODES",
     "Dataset",
     "LabelledSet",
     "PrepareSummary",
@@ -60,8 +63,11 @@ __all__ = [
     "load_dataset",
     "load_labelled",
     "match_maps",
+    "prepare",
+    "prepare_aebad",
     "prepare_mtd",
     "prepare_neu_seg",
+    "prepare_real_iad",
     "read_image",
     "read_map",
     "read_mask",

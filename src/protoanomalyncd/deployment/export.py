@@ -54,12 +54,17 @@ def export_model(
     Raises:
         NotFittedError: nothing was fitted.
         MissingDependencyError: a package of the extra ``export`` is absent.
-        ConfigurationError: the backbone or the outlier score cannot become a graph.
+        ConfigurationError: the backbone, the outlier score or the localiser cannot become a graph.
         OutputError: the folder holds other files, or cannot be written.
     """
     folder = Path(folder)
     check_packages(kind)
     classifier = model.classifier_
+    if model._localiser is not None and model._localiser.name != "none":
+        raise ConfigurationError(
+            f"export: expected a model without object localisation, got one fitted with "
+            f"{model._localiser.name!r}; the graph takes no object masks yet"
+        )
     _check_target(folder, overwrite)
     check_score(classifier.outlier_score, classifier.encoder.embed_dim)
     graph = ClassifierGraph(classifier, model.config.crops.size).eval()

@@ -84,7 +84,8 @@ class RegionClassifier:
         for i, (image, mask, amap) in enumerate(
             zip(crops.images, crops.masks, crops.maps, strict=True)
         ):
-            window, values = plain_view(image, mask, amap, side, mask_only)
+            on_object = crops.object_of(i)
+            window, values = plain_view(image, mask, amap, side, mask_only, on_object)
             rows.append(
                 self.encoder.embed(
                     torch.from_numpy(window)[None].to(device),

@@ -11,6 +11,7 @@ import numpy as np
 
 from protoanomalyncd.config import MEBinConfig
 from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
+from protoanomalyncd.localisation import ObjectStore
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.regions.descriptors import phrase
 from protoanomalyncd.regions.mebin import binarise
@@ -30,6 +31,7 @@ class Evidence:
         mebin: how they were binarised.
         settings: flat name -> value, for "how this was made".
         keeper: keeps a temporary folder alive.
+        objects: object masks; None = everything is object.
     """
 
     paths: Mapping[str, Path]
@@ -38,6 +40,7 @@ class Evidence:
     mebin: MEBinConfig
     settings: Mapping[str, object] = field(default_factory=dict)
     keeper: object = None
+    objects: ObjectStore | None = None
 
     def load_image(self, name: str) -> ImageArray:
         """RGB (H, W, 3)."""
@@ -52,6 +55,10 @@ class Evidence:
     def load_mask(self, name: str) -> MaskArray:
         """Binarised map."""
         return binarise(self.maps.get(name), self.map_range, self.mebin).mask
+
+    def load_object(self, name: str) -> MaskArray | None:
+        """Object mask; None where everything counts as object."""
+        return None if self.objects is None else self.objects.get(name)
 
 
 def describe_classes(discovery: Discovery) -> dict[int, str]:

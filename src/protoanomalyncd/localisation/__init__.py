@@ -14,7 +14,7 @@ Source: the paper names Grounded SAM and its purpose; the rest is ours.
     >>> localiser = create_localiser(                                        # doctest: +SKIP
     ...     "grounded_sam",
     ...     prompt="washer",
-    ...     detector="local-dir:models/grounding-dino-tiny",
+    ...     box_detector="local-dir:models/grounding-dino-tiny",
     ...     segmenter="local-dir:models/sam-vit-base",
     ... )
     >>> for sample, found in localiser.locate(samples):                      # doctest: +SKIP
@@ -26,7 +26,7 @@ Another localiser: implement `ObjectLocaliser` and register it (docs/how_to/obje
 from protoanomalyncd.localisation.base import Located, ObjectLocaliser
 from protoanomalyncd.localisation.folder import FolderMasks
 from protoanomalyncd.localisation.grounded_sam import GroundedSAM
-from protoanomalyncd.localisation.objects import MaskedMaps, ObjectStore, locate_all
+from protoanomalyncd.localisation.objects import MaskedMaps, ObjectStore, locate_all, map_store
 from protoanomalyncd.localisation.prompts import prompt_for, read_prompts
 from protoanomalyncd.localisation.registry import (
     create_localiser,
@@ -47,6 +47,7 @@ __all__ = [
     "WholeImage",
     "create_localiser",
     "locate_all",
+    "map_store",
     "prompt_for",
     "read_prompts",
     "register_localiser",

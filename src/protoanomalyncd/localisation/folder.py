@@ -97,9 +97,7 @@ class FolderMasks:
                 return Located(None, f"no object mask in {self._folder}; the whole image is used")
             mask = read_object_mask(paths[sample.name])
             if not mask.any():
-                return Located(
-                    None, f"{paths[sample.name]} is an empty mask; the whole image is used"
-                )
+                return Located(None, "its object mask is empty; the whole image is used")
             return Located(None if mask.all() else mask)
 
         for sample, result in read_ahead(samples, read):

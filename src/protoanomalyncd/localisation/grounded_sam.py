@@ -42,7 +42,7 @@ class GroundedSAM(PromptedLocaliser):
 
     Args:
         prompt: see `LocaliserConfig`, as for all that follow.
-        detector: Grounding DINO.
+        box_detector: Grounding DINO.
         segmenter: SAM or SAM 2; its ``config.json`` says which.
         score_threshold: least score of a box; None = `SCORE_THRESHOLD`.
         max_objects: most boxes.
@@ -59,7 +59,7 @@ class GroundedSAM(PromptedLocaliser):
     def __init__(
         self,
         prompt: str,
-        detector: str,
+        box_detector: str,
         segmenter: str,
         score_threshold: float | None = None,
         max_objects: int = 10,
@@ -75,27 +75,27 @@ class GroundedSAM(PromptedLocaliser):
         )
         threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
         super().__init__(prompt, threshold, rules, device)
-        self._detector_source, self._segmenter_source = detector, segmenter
+        self._detector_source, self._segmenter_source = box_detector, segmenter
         self._detector: tuple[Any, Any] | None = None
         self._segmenter: tuple[Any, Any] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """All but the device. A local folder is saved by its name: `predict` needs it too."""
         return self._common_arguments() | {
-            "detector": self._detector_source,
+            "box_detector": self._detector_source,
             "segmenter": self._segmenter_source,
         }
 
     def _load(self) -> None:
         if self._detector is None:
-            self._detector = self._load_one("detector", self._detector_source, _DETECTORS)
+            self._detector = self._load_one("box_detector", self._detector_source, _DETECTORS)
         if self._segmenter is None:
             self._segmenter = self._load_one("segmenter", self._segmenter_source, _SEGMENTERS)
 
     def _load_one(self, role: str, source: str, examples: str) -> tuple[Any, Any]:
         setting = f"localiser.{role}"
         kind = model_type(setting, source, examples)
-        if kind not in _CLASSES or ("dino" in kind) != (role == "detector"):
+        if kind not in _CLASSES or ("dino" in kind) != (role == "box_detector"):
             raise ConfigurationError(
                 f"{setting}: expected a model such as {examples}, got {source!r}, a {kind!r}"
             )

@@ -15,7 +15,7 @@ from protoanomalyncd.persistence.files import read_json, write_bytes, write_json
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.structures import FloatArray, MaskArray, Sample, Skipped
 
-__all__ = ["MaskedMaps", "ObjectStore", "locate_all", "mask_map"]
+__all__ = ["MaskedMaps", "ObjectStore", "locate_all", "map_store", "mask_map"]
 
 
 class ObjectStore:
@@ -126,18 +126,23 @@ def _any_over(mask: MaskArray, size: int) -> MaskArray:
 
 
 class MaskedMaps(MapStore):
-    """The maps of a store, each seen through its object's mask.
+    """Anomaly maps on disk, each seen through its object's mask.
 
     Args:
-        maps: raw maps.
+        folder: of the raw maps, as in `MapStore`.
         objects: object masks.
     """
 
-    def __init__(self, maps: MapStore, objects: ObjectStore) -> None:
-        super().__init__(maps.folder)
+    def __init__(self, folder: Path, objects: ObjectStore) -> None:
+        super().__init__(folder)
         self._objects = objects
 
     def get(self, name: str) -> FloatArray:
         """The map of an image, normal outside the object, (h, w)."""
         amap, mask = super().get(name), self._objects.get(name)
         return amap if mask is None else mask_map(amap, mask)
+
+
+def map_store(folder: Path, objects: ObjectStore, mask_maps: bool) -> MapStore:
+    """Where maps are kept; with `mask_maps` they are read silent outside of the object."""
+    return MaskedMaps(folder, objects) if mask_maps else MapStore(folder)

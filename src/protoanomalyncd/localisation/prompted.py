@@ -75,12 +75,11 @@ class PromptedLocaliser(ABC):
                 f"{self._score_threshold:g}; the whole image is used",
             )
         united = np.asarray(masks.any(axis=0))
-        share = float(united.mean())
-        if share < self._rules.min_area or not united.any():
+        if float(united.mean()) < self._rules.min_area or not united.any():
             return Located(
                 None,
-                f"what was found for {called} covers {share:.2%} of the image, below "
-                f"localiser.min_area {self._rules.min_area:.2%}; the whole image is used",
+                f"what was found for {called} covers less than {self._rules.min_area:.2%} of the "
+                "image (localiser.min_area); the whole image is used",
             )
         mask = tidy(united, self._rules)
         return Located(None if mask.all() else mask)

@@ -13,7 +13,7 @@ __all__ = ["create_localiser", "register_localiser", "registered_localisers"]
 
 _EXPECTED = {
     "prompt": "what the object is called, or a YAML file of prompts in localiser.prompts",
-    "detector": "local-dir:FOLDER or a model such as IDEA-Research/grounding-dino-tiny",
+    "box_detector": "local-dir:FOLDER or a model such as IDEA-Research/grounding-dino-tiny",
     "segmenter": "local-dir:FOLDER or a model such as facebook/sam-vit-base",
 }
 

@@ -25,6 +25,7 @@ from protoanomalyncd.errors import (
     OutputError,
     ProtoAnomalyNCDError,
 )
+from protoanomalyncd.localisation import create_localiser
 from protoanomalyncd.persistence.files import (
     ensure_folder,
     read_json,
@@ -164,14 +165,18 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         detector["name"], detector["arguments"], backbone=backbone, device=model.config.device
     )
     model._source.load_state(read_tensors(folder / MODEL_DETECTOR))
+    localiser = values.get("localiser", {"name": "none", "arguments": {}})  # older models: none
+    model._localiser = create_localiser(
+        localiser["name"], localiser["arguments"], device=model.config.device
+    )
     return model
 
 
 def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
     from protoanomalyncd import __version__
 
-    source, classifier = model._source, model.classifier_
-    if source is None:
+    source, localiser, classifier = model._source, model._localiser, model.classifier_
+    if source is None or localiser is None:
         raise NotFittedError("save_pretrained: call fit or from_pretrained first")
     return {
         "format": FORMAT_VERSION,
@@ -182,6 +187,7 @@ def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
         "catalogue": model.catalogue_.to_dict(),
         "map_range": {"low": model.map_range_.low, "high": model.map_range_.high},
         "detector": {"name": source.name, "arguments": source.arguments()},
+        "localiser": {"name": localiser.name, "arguments": localiser.arguments()},
         "threshold": classifier.threshold,
     }
 

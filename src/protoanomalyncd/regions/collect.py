@@ -38,6 +38,7 @@ def crop_unlabelled(
     map_range: MapRange,
     mebin: MEBinConfig,
     crops: CropConfig,
+    on_object: MaskArray | None = None,
 ) -> list[CroppedRegion]:
     """All regions of an image; the whole image where nothing stands out.
 
@@ -48,13 +49,14 @@ def crop_unlabelled(
         map_range: of the data set.
         mebin: binarisation.
         crops: crops.
+        on_object: object mask (h', w'); None = everything is object.
 
     Returns:
         At least one region, the most anomalous first.
     """
     normalised = map_range.normalise(amap)
     found = binarise(amap, map_range, mebin)
-    return _cut_all(name, image, found.mask, normalised, crops, found.n_components)
+    return _cut_all(name, image, found.mask, normalised, crops, found.n_components, on_object)
 
 
 def crop_labelled(
@@ -79,12 +81,15 @@ def _cut_all(
     normalised: FloatArray,
     crops: CropConfig,
     n_components: int | None = None,
+    on_object: MaskArray | None = None,
 ) -> list[CroppedRegion]:
     size = (image.shape[0], image.shape[1])
     regions = propose_regions(name, mask, normalised, size, crops, n_components=n_components)
     return [
         CroppedRegion(
-            region, cut(image, mask, normalised, region, crops), describe(image, mask, region)
+            region,
+            cut(image, mask, normalised, region, crops, on_object),
+            describe(image, mask, region, on_object),
         )
         for region in regions
     ]

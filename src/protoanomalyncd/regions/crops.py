@@ -41,11 +41,13 @@ class Crop:
         image: RGB, uint8, (S, S, 3).
         mask: True = anomaly, (S, S).
         amap: normalised anomaly map, float32 in [0, 1], (S, S).
+        on_object: True = object, (S, S); None = everything is object.
     """
 
     image: ImageArray
     mask: MaskArray
     amap: FloatArray
+    on_object: MaskArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,14 @@ def propose_regions(
 
 
 def cut(
-    image: ImageArray, mask: MaskArray, amap: FloatArray, region: Region, config: CropConfig
+    image: ImageArray,
+    mask: MaskArray,
+    amap: FloatArray,
+    region: Region,
+    config: CropConfig,
+    on_object: MaskArray | None = None,
 ) -> Crop:
-    """Cut a region out of image, mask and map, and resize all to `config.size`.
+    """Cut a region out of image, masks and map, and resize all to `config.size`.
 
     The image is resized with an anti-aliasing filter. A pixel of the mask is set where the mask
     is set at its centre, or where the centre of a set mask pixel falls into it: thin defects
@@ -124,6 +131,7 @@ def cut(
         amap: normalised map in [0, 1], (h', w'), covering the whole image.
         region: the region, from `propose_regions`.
         config: crop parameters.
+        on_object: object mask, (h", w"), covering the whole image; None = everything is object.
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = region.crop_box
@@ -143,18 +151,21 @@ def cut(
         rows = _span(inside[1] - y0, inside[3] - y0, y1 - y0, size)
         target = (rows[1] - rows[0], columns[1] - columns[0])
     original = (height, width)
-    parts = (
+    parts: tuple[npt.NDArray[np.generic], ...] = (
         _resize(Image.fromarray(image), inside, original, target),
         _sample_mask(mask, inside, original, target),
         _resize(Image.fromarray(np.asarray(amap, np.float32)), inside, original, target),
     )
-    cut_image, cut_mask, cut_map = (
+    if on_object is not None:
+        parts = (*parts, _sample_mask(on_object, inside, original, target))
+    cut_image, cut_mask, cut_map, *cut_object = (
         _fill(part, rows, columns, size, black=config.mode == "reference") for part in parts
     )
     return Crop(
         np.asarray(cut_image, np.uint8),
         np.asarray(cut_mask, np.bool_),
         np.asarray(np.clip(cut_map, 0.0, 1.0), np.float32),
+        np.asarray(cut_object[0], np.bool_) if cut_object else None,
     )
 
 

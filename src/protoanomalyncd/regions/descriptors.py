@@ -6,7 +6,7 @@ how large or how elongated the region was, nor whether it touched the border.
 ===================  ==============  ======================================================
 name                 range           meaning
 ===================  ==============  ======================================================
-``log_area``         [-7, 0]         log10 of the share of the image that it covers
+``log_area``         [-7, 0]         log10 of the share of the object that it covers
 ``extent``           [0, 1]          foreground share of its bounding box
 ``elongation``       [0, 1)          1 - minor / major axis of its ellipse of inertia
 ``solidity``         [0, 1]          foreground share of its convex hull
@@ -19,9 +19,10 @@ name                 range           meaning
 ``roughness_ratio``  [-1, 1]         (inside - ring) / (inside + ring) of that deviation
 ===================  ==============  ======================================================
 
-None depends on the resolution, rounding apart, nor on the region's orientation (but ``extent``)
-or place (but ``border``). A region without foreground (a whole image in which nothing stood out)
-has zeros, and ``log_area`` -7.
+The object is the whole image where none was localised; where one was, the ring lies on it, as far
+as there is any object around the region. None depends on the resolution, rounding apart, nor on the
+region's orientation (but ``extent``) or place (but ``border``). A region without foreground (a
+whole image in which nothing stood out) has zeros, and ``log_area`` -7.
 """
 
 from __future__ import annotations
@@ -60,13 +61,16 @@ WORK_SIDE = 512
 """Images are shrunk to this longer side first [px]: the cost does not grow with the camera."""
 
 
-def describe(image: ImageArray, mask: MaskArray, region: Region) -> dict[str, float]:
+def describe(
+    image: ImageArray, mask: MaskArray, region: Region, on_object: MaskArray | None = None
+) -> dict[str, float]:
     """Descriptors of one region; every value is finite for every input.
 
     Args:
         image: RGB, uint8, (H, W, 3).
         mask: the image's binarised map, True = anomaly, (h, w), covering the whole image.
         region: the region; its foreground is the mask inside its `box`.
+        on_object: True = object, (h', w'), covering the whole image; None = everything is.
 
     Returns:
         Value by name, in the order of `DESCRIPTORS`.
@@ -79,7 +83,8 @@ def describe(image: ImageArray, mask: MaskArray, region: Region) -> dict[str, fl
     foreground = _foreground(mask, region, (height, width), (image.shape[0], image.shape[1]))
     if not foreground.any():
         return dict(NOTHING)
-    values = _shape(foreground) | _look(image, foreground)
+    body = _sampled_object(on_object, (image.shape[0], image.shape[1]))
+    values = _shape(foreground, body) | _look(image, foreground, body)
     return {name: float(values[name]) for name in DESCRIPTORS}
 
 
@@ -147,7 +152,20 @@ def _foreground(
     return np.asarray(sampled, np.uint8)
 
 
-def _shape(foreground: npt.NDArray[np.uint8]) -> dict[str, float]:
+def _sampled_object(
+    on_object: MaskArray | None, working: tuple[int, int]
+) -> npt.NDArray[np.bool_] | None:
+    """The object mask at working resolution."""
+    if on_object is None:
+        return None
+    size = (working[1], working[0])
+    sampled = cv2.resize(on_object.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(sampled > 0)
+
+
+def _shape(
+    foreground: npt.NDArray[np.uint8], body: npt.NDArray[np.bool_] | None
+) -> dict[str, float]:
     rows, columns = foreground.shape
     ys, xs = np.nonzero(foreground)
     points = np.stack([xs, ys], axis=1)
@@ -161,9 +179,11 @@ def _shape(foreground: npt.NDArray[np.uint8]) -> dict[str, float]:
     padded = np.pad(foreground[y : y + h, x : x + w], 1)
     depth = float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max())
     sides = (x == 0, y == 0, x + w == columns, y + h == rows)
+    # A region may reach beyond the object: a share above 1 would mean nothing.
+    whole = rows * columns if body is None else max(int(body.sum()), area)
     pieces = cv2.connectedComponents(padded, connectivity=8)[0] - 1
     return {
-        "log_area": max(np.log10(area / (rows * columns)), SMALLEST_LOG_AREA),
+        "log_area": max(np.log10(area / whole), SMALLEST_LOG_AREA),
         "extent": area / (w * h),
         "elongation": 1 - minor / major,
         "solidity": min(1.0, area / max(hull, 1.0)),
@@ -173,7 +193,9 @@ def _shape(foreground: npt.NDArray[np.uint8]) -> dict[str, float]:
     }
 
 
-def _look(image: ImageArray, foreground: npt.NDArray[np.uint8]) -> dict[str, float]:
+def _look(
+    image: ImageArray, foreground: npt.NDArray[np.uint8], body: npt.NDArray[np.bool_] | None
+) -> dict[str, float]:
     """Brightness and colour inside against the ring around; no ring (it fills the image): 0."""
     width = max(2, round(RING_SHARE * max(foreground.shape)))
     x, y, w, h = cv2.boundingRect(foreground)
@@ -183,6 +205,8 @@ def _look(image: ImageArray, foreground: npt.NDArray[np.uint8]) -> dict[str, flo
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     inside = near > 0
     ring = (cv2.dilate(near, kernel) > 0) & ~inside
+    if body is not None and (ring & body[rows, columns]).any():
+        ring &= body[rows, columns]
     brightness = part @ np.array([0.299, 0.587, 0.114], np.float32)
     chroma = part - brightness[..., None]
     deviation = float(brightness[inside].std())

@@ -32,6 +32,7 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
         load_image=evidence.load_image,
         load_map=evidence.load_map,
         load_mask=evidence.load_mask,
+        load_object=evidence.load_object,
         metrics=None
         if metrics is None
         else {

@@ -14,7 +14,7 @@ __all__ = ["ReportData"]
 class ReportData:
     """Everything that the page shows; nothing is computed by the method any more.
 
-    The three loaders are called with `Sample.name`, once an image at most, and only for images
+    The loaders are called with `Sample.name`, once an image at most, and only for images
     that are shown. A loader that fails (the file has been moved, say) costs that image its
     picture and nothing else.
 
@@ -24,6 +24,8 @@ class ReportData:
         load_image: name -> RGB image, ``uint8 (H, W, 3)``.
         load_map: name -> normalised anomaly map in [0, 1], ``float32 (h, w)``, any resolution.
         load_mask: name -> binarised map, ``bool (h, w)``, any resolution.
+        load_object: name -> object mask, ``bool (h, w)``, any resolution, None where everything is
+            object; None = no object was looked for.
         metrics: comparison with the truth as `ClusterMetrics.to_dict` gives it, None where no truth
             is known. Read from it, all optional: ``nmi``, ``ari``, ``f1``, ``n_classes_true``,
             ``n_classes_found``; ``confusion`` (a row a true class, a column a found id) with its
@@ -44,3 +46,4 @@ class ReportData:
     settings: Mapping[str, object] = field(default_factory=dict)
     descriptions: Mapping[int, str] = field(default_factory=dict)
     kinds_given: bool | None = None
+    load_object: Callable[[str], MaskArray | None] | None = None

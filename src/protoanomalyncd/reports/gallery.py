@@ -66,6 +66,7 @@ class Example:
         whole: JPEG of the whole image; empty where the close-up shows all of it.
         heat: PNG of the anomaly map, empty where there is none.
         outline: SVG path data of the binarised map.
+        body: SVG path data of the object, empty where everything is object.
         frames: boxes of the image's regions.
     """
 
@@ -80,6 +81,7 @@ class Example:
     whole: str = ""
     heat: str = ""
     outline: str = ""
+    body: str = ""
     frames: tuple[Frame, ...] = ()
 
 
@@ -244,6 +246,7 @@ def _example(
         whole=whole,
         heat="" if scores is None else heat_uri(scores),
         outline="" if mask is None else outline_path(mask, width, height),
+        body=_body_of(report, result.name, width, height),
         frames=tuple(_frame(report, r) for r in own if not r.region.whole_image),
     )
 
@@ -258,6 +261,15 @@ def _map_of(report: ReportData, name: str) -> tuple[FloatArray | None, MaskArray
     except _UNREADABLE:
         pass
     return scores, mask
+
+
+def _body_of(report: ReportData, name: str, width: int, height: int) -> str:
+    """Outline of the object; empty where there is none, or it cannot be loaded."""
+    try:
+        mask = None if report.load_object is None else report.load_object(name)
+    except _UNREADABLE:
+        mask = None
+    return "" if mask is None else outline_path(mask, width, height)
 
 
 def _frame(report: ReportData, result: RegionResult) -> Frame:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from protoanomalyncd.reports.classes import ClassSummary
 from protoanomalyncd.reports.data import ReportData
 from protoanomalyncd.reports.words import HIGH, MEDIUM, count, level, mean, percent
+from protoanomalyncd.structures import Skipped
 
 __all__ = ["Headline", "SkipGroup", "build_headline", "group_skipped"]
 
@@ -73,10 +74,10 @@ def build_headline(report: ReportData, summaries: Sequence[ClassSummary]) -> Hea
     )
 
 
-def group_skipped(report: ReportData) -> list[SkipGroup]:
-    """Skipped files by reason, the most frequent reason first."""
+def group_skipped(items: Sequence[Skipped]) -> list[SkipGroup]:
+    """Files by what is said of them, the most frequent reason first."""
     groups: dict[str, list[str]] = {}
-    for skipped in report.discovery.skipped:
+    for skipped in items:
         groups.setdefault(skipped.reason, []).append(skipped.name)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     if len(ordered) > _REASONS:

@@ -17,6 +17,7 @@ from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 __all__ = ["CropSet"]
 
 _ARRAYS = ("images", "masks", "maps", "scores", "labels", "descriptors")
+_OBJECTS = "objects.npy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +33,7 @@ class CropSet:
         descriptors: what a crop loses of its region, (n, D) in the order of `DESCRIPTORS`.
         keys: identity of each crop by content (image's content key and region number); seeds of
             its augmentations derive from it, so that names and order change nothing.
+        objects: object masks (n, S, S); None = everything is object in all of them.
     """
 
     images: ImageArray
@@ -41,6 +43,7 @@ class CropSet:
     labels: npt.NDArray[np.int64]
     descriptors: FloatArray
     keys: tuple[str, ...]
+    objects: MaskArray | None = None
 
     @property
     def anomalous(self) -> npt.NDArray[np.bool_]:
@@ -58,8 +61,12 @@ class CropSet:
         labels: Sequence[int],
         keys: Sequence[str],
         descriptors: Sequence[Mapping[str, float]] | None = None,
+        objects: Sequence[MaskArray | None] = (),
     ) -> CropSet:
-        """Stack crops given as (image, mask, map); without descriptors they are of nothing."""
+        """Stack crops given as (image, mask, map).
+
+        Without descriptors they are of nothing; without object masks everything is object.
+        """
         described = [NOTHING] * len(keys) if descriptors is None else descriptors
         return cls(
             np.stack([c[0] for c in crops]),
@@ -69,6 +76,7 @@ class CropSet:
             np.asarray(labels, np.int64),
             np.asarray([[d[name] for name in DESCRIPTORS] for d in described], np.float32),
             tuple(keys),
+            _stack_objects(objects, crops),
         )
 
     @classmethod
@@ -77,13 +85,27 @@ class CropSet:
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS
         }
-        return cls(**arrays, keys=first.keys + second.keys)
+        objects: MaskArray | None = None
+        if first.objects is not None or second.objects is not None:
+            objects = np.concatenate(
+                [
+                    np.ones_like(part.masks) if part.objects is None else part.objects
+                    for part in (first, second)
+                ]
+            )
+        return cls(**arrays, keys=first.keys + second.keys, objects=objects)
+
+    def object_of(self, crop: int) -> MaskArray | None:
+        """Object mask (S, S) of one crop; None where everything is object in all of them."""
+        return None if self.objects is None else self.objects[crop]
 
     def save(self, folder: Path) -> None:
         """Write the arrays into a folder; the list of keys comes last and marks it complete."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in _ARRAYS:
             _save_array(folder / f"{name}.npy", getattr(self, name))
+        if self.objects is not None:
+            _save_array(folder / _OBJECTS, self.objects)
         write_json(folder / "keys.json", {"keys": list(self.keys)})
 
     @classmethod
@@ -93,12 +115,29 @@ class CropSet:
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in _ARRAYS
         }
+        objects = folder / _OBJECTS
+        if objects.is_file():
+            arrays["objects"] = np.load(objects, mmap_mode="r", allow_pickle=False)
         return cls(**arrays, keys=tuple(read_json(folder / "keys.json")["keys"]))
 
     @staticmethod
     def is_complete(folder: Path) -> bool:
         """True where `save` came to its end."""
         return (folder / "keys.json").is_file()
+
+
+def _stack_objects(
+    objects: Sequence[MaskArray | None], crops: Sequence[tuple[ImageArray, MaskArray, FloatArray]]
+) -> MaskArray | None:
+    """Object masks (n, S, S); None where no crop has one."""
+    if all(mask is None for mask in objects):
+        return None
+    return np.stack(
+        [
+            np.ones(crop[1].shape, np.bool_) if mask is None else mask
+            for mask, crop in zip(objects, crops, strict=True)
+        ]
+    )
 
 
 def _save_array(path: Path, values: npt.NDArray[Any]) -> None:

@@ -116,12 +116,14 @@ def _fill_one(
 ) -> None:
     side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
     arguments = (crops.images[crop], crops.masks[crop], crops.maps[crop], side)
-    pictures = [plain_view(*arguments, mask_only)]
+    on_object = crops.object_of(crop)
+    pictures = [plain_view(*arguments, mask_only, on_object)]
     pictures += [
         augmented_view(
             *arguments,
             view_generator(crops.keys[crop], view, seed),
             mask_only=mask_only,
+            on_object=on_object,
             recolouring=recolouring,
         )
         for view in range(1, cache.n_views)

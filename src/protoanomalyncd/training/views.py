@@ -1,4 +1,4 @@
-"""Augmented views: image, mask and float map are transformed together.
+"""Augmented views: image, masks and float map are transformed together.
 
 Source: AnomalyNCD for the list (crop, flips, quarter turns, colour jitter, sharpness, blur,
 posterise), ours for transforming the float map too and for seeds that derive from a crop's
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from protoanomalyncd.structures import FloatArray, ImageArray
-from protoanomalyncd.vit.amg_vit import anomaly_values, centre_window
+from protoanomalyncd.vit.amg_vit import centre_window, guide_values
 
 __all__ = ["augmented_view", "plain_view", "view_generator"]
 
@@ -27,7 +27,12 @@ def view_generator(key: str, view: int, seed: int) -> np.random.Generator:
 
 
 def plain_view(
-    image: ImageArray, mask: np.ndarray, amap: FloatArray, side: int, mask_only: bool = False
+    image: ImageArray,
+    mask: np.ndarray,
+    amap: FloatArray,
+    side: int,
+    mask_only: bool = False,
+    on_object: np.ndarray | None = None,
 ) -> tuple[ImageArray, FloatArray]:
     """The central window, not augmented: what prediction sees.
 
@@ -37,12 +42,13 @@ def plain_view(
         amap: (S, S), in [0, 1].
         side: of the window [px], at most S.
         mask_only: the mask alone guides (`GuidanceConfig.mask_only`).
+        on_object: object mask (S, S); None = everything is object.
 
     Returns:
-        Window (side, side, 3) and anomaly values (side, side).
+        Window (side, side, 3) and guide values (side, side) or (side, side, 2): `guide_values`.
     """
     window = centre_window(image, side)
-    values = centre_window(anomaly_values(mask, amap, mask_only), side)
+    values = centre_window(guide_values(mask, amap, on_object, mask_only), side)
     return np.ascontiguousarray(window).astype(np.uint8), np.ascontiguousarray(values).astype(
         np.float32
     )
@@ -56,6 +62,7 @@ def augmented_view(
     rng: np.random.Generator,
     *,
     mask_only: bool = False,
+    on_object: np.ndarray | None = None,
     recolouring: Literal["default", "reference"] = "default",
 ) -> tuple[ImageArray, FloatArray]:
     """A random window, turned, flipped and recoloured.
@@ -67,16 +74,17 @@ def augmented_view(
         side: of the window [px], at most S.
         rng: see `view_generator`.
         mask_only: the mask alone guides (`GuidanceConfig.mask_only`).
+        on_object: object mask (S, S); None = everything is object.
         recolouring: ``default`` or ``reference``; turns, flips and windows are the same.
 
     Returns:
-        Window (side, side, 3) and anomaly values (side, side).
+        Window (side, side, 3) and guide values (side, side) or (side, side, 2): `guide_values`.
     """
     room = image.shape[0] - side
     top, left = (int(v) for v in rng.integers(0, room + 1, 2))
     turns, flip = int(rng.integers(0, 4)), bool(rng.integers(0, 2))
     window = image[top : top + side, left : left + side]
-    values = anomaly_values(mask, amap, mask_only)[top : top + side, left : left + side]
+    values = guide_values(mask, amap, on_object, mask_only)[top : top + side, left : left + side]
     window, values = np.rot90(window, turns), np.rot90(values, turns)
     if flip:
         window, values = window[:, ::-1], values[:, ::-1]

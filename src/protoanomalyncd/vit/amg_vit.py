@@ -22,7 +22,7 @@ from protoanomalyncd.vit.backbone import Backbone, Tokens
 from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 
-__all__ = ["GuidedEncoder", "anomaly_values", "centre_window"]
+__all__ = ["GuidedEncoder", "anomaly_values", "centre_window", "guide_values"]
 
 
 def anomaly_values(mask: MaskArray, amap: FloatArray, mask_only: bool = False) -> FloatArray:
@@ -41,6 +41,26 @@ def anomaly_values(mask: MaskArray, amap: FloatArray, mask_only: bool = False) -
     """
     binary = mask.astype(np.float32)
     return binary if mask_only else np.maximum(binary, np.asarray(amap, np.float32))
+
+
+def guide_values(
+    mask: MaskArray, amap: FloatArray, on_object: MaskArray | None = None, mask_only: bool = False
+) -> FloatArray:
+    """All that guides the class token.
+
+    Args:
+        mask: binarised map (S, S).
+        amap: normalised map in [0, 1], (S, S).
+        on_object: object mask (S, S); None = everything is object.
+        mask_only: see `anomaly_values`.
+
+    Returns:
+        Anomaly values (S, S); with an object mask anomaly and object values, (S, S, 2).
+    """
+    anomaly = anomaly_values(mask, amap, mask_only)
+    if on_object is None:
+        return anomaly
+    return np.stack([anomaly, np.asarray(on_object, np.float32)], axis=-1)
 
 
 def centre_window(crop: ImageArray | FloatArray, side: int) -> ImageArray | FloatArray:
@@ -113,7 +133,8 @@ class GuidedEncoder(nn.Module):
 
         Args:
             images: RGB uint8 (B, S, S, 3).
-            anomaly: anomaly values in [0, 1], (B, S, S).
+            anomaly: anomaly values in [0, 1], (B, S, S); or anomaly and object values, as
+                `guide_values` gives them, (B, S, S, 2).
             guidance: instead of the configured one.
 
         Returns:
@@ -123,7 +144,10 @@ class GuidedEncoder(nn.Module):
         x = self.backbone.preprocess(images)
         stride = self.backbone.patch_size
         grid = (x.shape[-2] // stride, x.shape[-1] // stride)
-        bias = attention_bias(pool_to_grid(anomaly, grid), None, guidance)
+        on_object = None
+        if anomaly.ndim == 4:
+            anomaly, on_object = anomaly[..., 0], pool_to_grid(anomaly[..., 1], grid)
+        bias = attention_bias(pool_to_grid(anomaly, grid), on_object, guidance)
         return self.backbone.tokens(x, bias, guidance)
 
     def forward(self, tokens: Tokens) -> Tensor:

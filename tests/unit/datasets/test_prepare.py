@@ -105,7 +105,7 @@ def test_a_finished_folder_is_left_alone(neu: Path, tmp_path: Path) -> None:
 
 
 def test_registry(mtd: Path, neu: Path, tmp_path: Path) -> None:
-    assert sorted(PREPARERS) == ["mtd", "neu_seg"]
+    assert sorted(PREPARERS) == ["aebad", "mtd", "neu_seg", "real_iad"]
     for name, source in (("mtd", mtd), ("neu_seg", neu)):
         summary = PREPARERS[name](source, tmp_path / f"out_{name}")
         assert summary.data_set == name

@@ -107,7 +107,7 @@ def test_what_cannot_be_used_makes_the_whole_image_count(tmp_path: Path, shape: 
     np.testing.assert_array_equal(mask, shape)
     assert all(found[name].mask is None for name in names[1:])
     assert found["good"].warning == found["full"].warning == ""
-    for name, part in (("empty", "empty mask"), ("damaged", "damaged"), ("absent", "no object")):
+    for name, part in (("empty", "is empty"), ("damaged", "damaged"), ("absent", "no object")):
         assert part in found[name].warning
         assert "the whole image is used" in found[name].warning
         assert "\n" not in found[name].warning

@@ -31,7 +31,7 @@ def sample(tmp_path: Path, rng: np.random.Generator) -> Sample:
 def _grounded(checkpoints: Checkpoints, **changes: Any) -> GroundedSAM:
     values: dict[str, Any] = {
         "prompt": "washer",
-        "detector": f"local-dir:{checkpoints.detector}",
+        "box_detector": f"local-dir:{checkpoints.detector}",
         "segmenter": f"local-dir:{checkpoints.sam}",
         "score_threshold": 0.0,
         "min_area": 0.0,
@@ -81,7 +81,7 @@ def test_an_object_that_is_too_small_is_none(
 ) -> None:
     located = _locate(build(checkpoints, min_area=0.9999, max_objects=1), sample)
     assert located.mask is None
-    assert "below localiser.min_area 99.99%" in located.warning
+    assert "covers less than 99.99% of the image (localiser.min_area)" in located.warning
 
 
 def test_the_masks_of_several_boxes_are_united(checkpoints: Checkpoints, sample: Sample) -> None:
@@ -186,9 +186,9 @@ def test_a_missing_file_says_what_to_fetch_and_where_to_put_it(
 ) -> None:
     folder = shutil.copytree(checkpoints.detector, tmp_path / "models" / "dino")
     (folder / file).unlink()
-    localiser = _grounded(checkpoints, detector=f"local-dir:{folder}")
+    localiser = _grounded(checkpoints, box_detector=f"local-dir:{folder}")
     message = _fails(localiser, sample, MissingDependencyError)
-    assert message.startswith(f"localiser.detector: expected a model's files in {folder}, but ")
+    assert message.startswith(f"localiser.box_detector: expected a model's files in {folder}, but ")
     assert file in message
     assert "fetch all files of IDEA-Research/grounding-dino-tiny" in message
     assert message.endswith("and put them there")
@@ -205,7 +205,7 @@ def test_a_missing_folder_names_the_segmenters(checkpoints: Checkpoints, sample:
 
 
 def test_a_model_of_another_kind_is_refused(checkpoints: Checkpoints, sample: Sample) -> None:
-    swapped = _grounded(checkpoints, detector=f"local-dir:{checkpoints.sam2}")
+    swapped = _grounded(checkpoints, box_detector=f"local-dir:{checkpoints.sam2}")
     assert "a 'sam2'" in _fails(swapped, sample, ConfigurationError)
     swapped = _grounded(checkpoints, segmenter=f"local-dir:{checkpoints.detector}")
     assert "a 'grounding-dino'" in _fails(swapped, sample, ConfigurationError)
@@ -232,7 +232,7 @@ def test_damaged_files_are_one_line(
 def test_without_internet_a_hub_model_is_one_line(
     checkpoints: Checkpoints, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    localiser = _grounded(checkpoints, detector="IDEA-Research/grounding-dino-no-such-model")
+    localiser = _grounded(checkpoints, box_detector="IDEA-Research/grounding-dino-no-such-model")
     message = _fails(localiser, sample, MissingDependencyError)
     assert "'IDEA-Research/grounding-dino-no-such-model' cannot be fetched" in message
     assert "use local-dir:FOLDER" in message

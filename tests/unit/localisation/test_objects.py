@@ -74,7 +74,7 @@ def test_masked_maps_are_the_maps_where_nothing_is_known(tmp_path: Path) -> None
     maps, objects = MapStore(tmp_path / "maps"), ObjectStore(tmp_path / "objects")
     amap = np.arange(12, dtype=np.float32).reshape(3, 4)
     maps.put("a", amap)
-    seen = MaskedMaps(maps, objects)
+    seen = MaskedMaps(tmp_path / "maps", objects)
     np.testing.assert_array_equal(seen.get("a"), amap)
     mask = np.zeros((3, 4), np.bool_)
     mask[1, 2] = True
