@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -53,7 +54,8 @@ class ProtoAnomalyNCD:
 
     Args:
         config: every setting; the arguments below replace single ones.
-        n_novel_classes: classes of the unlabelled set, its normal class included.
+        n_novel_classes: classes of the unlabelled set, its normal class included; ``"auto"`` =
+            estimated (`discovery_.count` says how).
         backbone: ``embedded``, ``local-dir:FOLDER`` or a timm name (which downloads), or an
             instance of the `Backbone` protocol.
         seed: of every random choice.
@@ -77,7 +79,7 @@ class ProtoAnomalyNCD:
         self,
         config: Config | None = None,
         *,
-        n_novel_classes: int | None = None,
+        n_novel_classes: int | Literal["auto"] | None = None,
         backbone: str | Backbone | None = None,
         seed: int | None = None,
         device: str | None = None,
@@ -368,11 +370,17 @@ class ProtoAnomalyNCD:
             "anomaly maps": "none" if self._source is None else self._source.name,
             "object localiser": "none" if self._localiser is None else self._localiser.name,
             "labelled base": ", ".join(self.base_classes_) or "none",
-            "number of classes": f"{self.config.n_novel_classes} (given)",
+            "number of classes": self._number_of_classes(),
             "seed": self.config.seed,
             "configuration hash": self.config.hash(),
         }
         return settings | {f"seconds: {stage}": round(s, 1) for stage, s in self.seconds_.items()}
+
+    def _number_of_classes(self) -> str:
+        count = self._catalogue.count if self._catalogue else None
+        if count is None:
+            return f"{self.config.n_novel_classes} (given)"
+        return f"{count.n_classes} (estimated by {count.method})"
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The stages of one fit in their order: score, cut, learn, finish."""
+"""The stages of one fit in their order: score, cut, learn (count, then train), finish."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.count import Embedded, estimate_count
 from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
 from protoanomalyncd.errors import ConfigurationError, InputError
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
+from protoanomalyncd.persistence.files import read_json, write_json
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.regions.map_range import background_level, fit_range
@@ -28,11 +30,13 @@ from protoanomalyncd.stages import (
     label_crops,
     score_maps,
 )
-from protoanomalyncd.structures import MapRange, Sample, Skipped
-from protoanomalyncd.training import CropSet, Trainer, fill_token_cache
+from protoanomalyncd.structures import CountEstimate, MapRange, Sample, Skipped
+from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
 from protoanomalyncd.vit import Backbone, GuidedEncoder
 
 __all__ = ["Fit", "check_device"]
+
+_COUNT_VIEWS = 3
 
 
 def check_device(device: str) -> None:
@@ -64,6 +68,7 @@ class Fit:
         notes: images that are used with a reservation, and which.
         map_range: range of the maps, known after `score`.
         base_classes: names of the known classes, known after `cut`.
+        count: estimate of the number of classes, after `learn`; None where it was given.
     """
 
     map_range: MapRange
@@ -78,6 +83,7 @@ class Fit:
         self.base_classes: tuple[str, ...] = ()
         self.objects = ObjectStore(work / "objects")
         self.notes: list[Skipped] = []
+        self.count: CountEstimate | None = None
         work.mkdir(parents=True, exist_ok=True)
 
     def locate(self, localiser: ObjectLocaliser, dataset: Dataset) -> None:
@@ -127,7 +133,7 @@ class Fit:
     def learn(
         self, backbone: Backbone, crops: CropSet, known: CropSet | None
     ) -> tuple[GuidedEncoder, PrototypeHead, list[dict[str, float]]]:
-        """Tokens of all views, then the tail and the prototypes on them."""
+        """Tokens of all views, the number of classes, then the tail and the prototypes."""
         config = self.config
         everything = crops if known is None else CropSet.concatenate(crops, known)
         # Here again: a call that goes on must start the layers as the first one did.
@@ -135,13 +141,6 @@ class Fit:
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
         if encoder.descriptors is not None:
             encoder.descriptors.fit(torch.from_numpy(np.array(crops.descriptors)))
-        head = PrototypeHead(
-            encoder.embed_dim,
-            len(self.base_classes),
-            config.n_novel_classes,
-            config.prototypes.projection_dim,
-            encoder.n_fixed,
-        ).to(config.device)
         cache = fill_token_cache(
             self.work / "tokens",
             everything,
@@ -151,6 +150,17 @@ class Fit:
             lambda done, total: self.on_progress("embed views", done, total),
             config.training.recolouring,
         )
+        n_novel = config.n_novel_classes
+        if n_novel == "auto":
+            self.count = self._count_classes(encoder, cache, everything)
+            n_novel = self.count.n_classes
+        head = PrototypeHead(
+            encoder.embed_dim,
+            len(self.base_classes),
+            n_novel,
+            config.prototypes.projection_dim,
+            encoder.n_fixed,
+        ).to(config.device)
         trainer = Trainer(
             encoder,
             head,
@@ -166,6 +176,36 @@ class Fit:
             self.work / "training", lambda done, total, _: self.on_progress("train", done, total)
         )
         return encoder.eval(), head.eval(), history
+
+    def _count_classes(
+        self, encoder: GuidedEncoder, cache: TokenCache, crops: CropSet
+    ) -> CountEstimate:
+        """The number of classes before anything is trained; what a call has left is found again."""
+        finished, partial = self.work / "count.json", self.work / "count_scores.json"
+        if finished.is_file():
+            return CountEstimate.from_dict(read_json(finished))
+        n_views = min(_COUNT_VIEWS, cache.n_views)
+        views = [embed_cache(encoder, cache, range(v, v + 1)) for v in range(n_views)]
+
+        def keep(scores: dict[int, float], total: int) -> None:
+            write_json(partial, {"scores": [[k, score] for k, score in scores.items()]})
+            self.on_progress("count classes", len(scores), total)
+
+        estimate = estimate_count(
+            Embedded(
+                torch.stack(views, dim=1),
+                torch.tensor(crops.anomalous),
+                torch.tensor(crops.scores),
+                torch.tensor(crops.labels),
+            ),
+            self.config.count,
+            self.config.prototypes,
+            self.config.seed,
+            dict(read_json(partial)["scores"]) if partial.is_file() else None,
+            keep,
+        )
+        write_json(finished, estimate.to_dict())
+        return estimate
 
     def finish(
         self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet
@@ -184,10 +224,8 @@ class Fit:
         )
         embeddings = classifier.embed(crops)
         classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
-        counts = torch.bincount(
-            classifier.classify(embeddings).class_ids, minlength=config.n_novel_classes
-        )
-        largest_first = sorted(range(1, config.n_novel_classes), key=lambda k: (-int(counts[k]), k))
+        counts = torch.bincount(classifier.classify(embeddings).class_ids, minlength=head.n_novel)
+        largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
         head.reorder_novel([0, *largest_first])
         classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
         regions = classifier.classify(embeddings)
@@ -199,9 +237,10 @@ class Fit:
         has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
         names = [
             "normal" if has_normal else "defect 0",
-            *(f"defect {k}" for k in range(1, config.n_novel_classes)),
+            *(f"defect {k}" for k in range(1, head.n_novel)),
         ]
-        return classifier, Catalogue(names, 0 if has_normal else None), embeddings
+        catalogue = Catalogue(names, 0 if has_normal else None, self.count)
+        return classifier, catalogue, embeddings
 
 
 def _range_of(

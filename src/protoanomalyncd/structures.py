@@ -11,10 +11,11 @@ Conventions, valid everywhere:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OUTLIER",
     "Box",
+    "CountEstimate",
     "Discovery",
     "FloatArray",
     "ImageArray",
@@ -166,6 +168,39 @@ class ImageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CountEstimate:
+    """How many classes there are, and what speaks for it.
+
+    Args:
+        n_classes: the estimate, the normal class included where there is one.
+        method: criterion that chose.
+        candidates: numbers that were considered, ascending.
+        curves: criterion -> its value for each candidate; larger = better.
+        estimates: criterion -> the candidate that it prefers.
+        with_normal: images without a region count as one class.
+        with_labels: labelled samples took part in the prototype score.
+    """
+
+    n_classes: int
+    method: str
+    candidates: tuple[int, ...]
+    curves: Mapping[str, tuple[float, ...]]
+    estimates: Mapping[str, int]
+    with_normal: bool
+    with_labels: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CountEstimate:
+        """Inverse of `to_dict`."""
+        curves = {name: tuple(curve) for name, curve in values["curves"].items()}
+        return cls(**{**values, "candidates": tuple(values["candidates"]), "curves": curves})
+
+
+@dataclass(frozen=True, slots=True)
 class Discovery:
     """What was found: every image and region with its class.
 
@@ -177,6 +212,7 @@ class Discovery:
         normal_class: id of the class reserved for normal images, None where there is none.
         notes: images used with a reservation, and which: no object was found, say.
         evidence: loaders of the images and maps behind the results, for `report`.
+        count: how the number of classes was estimated, None where it was given.
     """
 
     class_names: tuple[str, ...]
@@ -186,6 +222,7 @@ class Discovery:
     normal_class: int | None = 0
     notes: tuple[Skipped, ...] = ()
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    count: CountEstimate | None = field(default=None, repr=False)
 
     def class_name(self, class_id: int) -> str:
         """Name of a class id; -1 is "outlier"."""

@@ -15,7 +15,7 @@ from protoanomalyncd.errors import ConfigurationError
 
 # Every setting stands in exactly one of the two: refused values, or why any value goes.
 BAD: dict[str, list[Any]] = {
-    "n_novel_classes": [1, 0, -1],
+    "n_novel_classes": [1, 0, -1, "many", 2.5, None],
     "seed": [-1, 2**31, 1.0, "1"],
     "detector.image_size": [31, 0, "big", 64.5, True, None],
     "detector.source": [5, None],
@@ -96,6 +96,9 @@ BAD: dict[str, list[Any]] = {
     "training.checkpoint_every": [0],
     "outliers.score": [1.5],
     "outliers.false_rejection_rate": [-0.1, 1.0, math.nan],
+    "count.method": ["guess", "", None],
+    "count.min_classes": [1, 0, 2.5],
+    "count.max_classes": [1, "all"],
 }
 ANY = {
     "crops.max_half_side": "checked together with min_half_side",
@@ -155,6 +158,7 @@ def test_the_defaults_are_valid_and_round_trip() -> None:
     ("name", "value"),
     [
         ("n_novel_classes", 9),
+        ("count.max_classes", 9),
         ("seed", 2**31 - 1),
         ("device", "cuda:1"),
         ("detector.source", "folder"),
@@ -173,6 +177,11 @@ def test_round_trip_through_json(name: str, value: Any) -> None:
     assert settings(config)[name] == value
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert config != Config()
+
+
+def test_a_range_in_the_wrong_order_is_one_line_with_both_ends() -> None:
+    with pytest.raises(ConfigurationError, match=r"count\.max_classes: expected .* \(8\), got 5"):
+        Config.from_dict({"count": {"min_classes": 8, "max_classes": 5}})
 
 
 def test_missing_settings_keep_their_defaults() -> None:

@@ -18,7 +18,7 @@ from protoanomalyncd.config import Config, GuidanceConfig
 from protoanomalyncd.datasets import Dataset, LabelledSet
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
-from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.errors import ConfigurationError, DatasetError
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.stages import CroppedImage, Progress
@@ -125,13 +125,13 @@ def _cluster(
         encoder = GuidedEncoder(backbone, embedding).to(config.device)
     points = class_tokens(encoder, crops)
     others = None if known is None else class_tokens(encoder, known)
-    return _images(found, _assign(row, points, others, known, config), config.n_novel_classes)
+    return _images(found, _assign(row, points, others, known, config), _given(config))
 
 
 def _assign(
     row: Row, points: Tensor, others: Tensor | None, known: CropSet | None, config: Config
 ) -> np.ndarray:
-    values, n_classes = points.double().numpy(), config.n_novel_classes
+    values, n_classes = points.double().numpy(), _given(config)
     if len(values) < n_classes:
         raise DatasetError(
             f"row {row.name!r}: expected at least as many regions as classes ({n_classes}), "
@@ -146,6 +146,15 @@ def _assign(
     else:
         labels = np.asarray(known.labels, np.int64)
     return gcd_kmeans(values, others.double().numpy(), labels, n_classes, config.seed)
+
+
+def _given(config: Config) -> int:
+    """The number of classes, which a clustering baseline does not estimate."""
+    if config.n_novel_classes == "auto":
+        raise ConfigurationError(
+            "n_novel_classes: expected a number for a clustering baseline, got 'auto'; give one"
+        )
+    return config.n_novel_classes
 
 
 def _images(found: Sequence[CroppedImage], ids: np.ndarray, n_classes: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from protoanomalyncd.persistence.run_folder import fingerprint
 
 __all__ = ["SharedWork", "stage_keys"]
 
-_LEARNING = ("n_novel_classes", "prototypes", "outliers")
+_LEARNING = ("n_novel_classes", "count", "prototypes", "outliers")
 _TRAINING = (
     "epochs",
     "sampling",

@@ -28,7 +28,7 @@ from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.persistence import names
 from protoanomalyncd.persistence.files import write_json, write_text
 from protoanomalyncd.persistence.run_folder import RunFolder, fingerprint
-from protoanomalyncd.reports.summary import summary_table
+from protoanomalyncd.reports.summary import count_line, summary_table
 from protoanomalyncd.reports.tables import write_predictions, write_regions
 from protoanomalyncd.structures import Discovery, Sample
 
@@ -114,6 +114,8 @@ def _write_results(
     write_tables(folder, discovery, f"Defect classes in {dataset.root.name}")
     model.save_pretrained(folder / names.MODEL_FOLDER)
     metrics = metrics_of(discovery)
+    if discovery.count is not None:
+        write_json(folder / names.COUNT, discovery.count.to_dict())
     write_json(folder / names.METRICS, _summary(metrics, discovery, config, seconds))
     text = yaml.safe_dump({**inputs, **config.to_dict()}, sort_keys=False)
     write_text(
@@ -135,6 +137,7 @@ def _summary(
         "n_images": len(discovery.images),
         "n_regions": sum(not r.region.whole_image for r in discovery.regions),
         "n_skipped": len(discovery.skipped),
+        "n_classes_estimated": None if discovery.count is None else discovery.count.n_classes,
         "seconds": {k: round(v, 2) for k, v in seconds.items()},
         "peak_memory_mb": round(peak / (1024 if sys.platform != "darwin" else 1024**2)),
         "seed": config.seed,
@@ -178,6 +181,8 @@ def _tell(discovery: Discovery, out: Path) -> None:
     show_skipped(discovery.skipped)
     show_notes(discovery.notes)
     console.print(summary_table(discovery, describe_classes(discovery)))
+    if discovery.count is not None:
+        console.print(count_line(discovery.count), soft_wrap=True)
     metrics = metrics_of(discovery)
     if metrics is not None:
         console.print(

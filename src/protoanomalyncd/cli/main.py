@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 
@@ -19,6 +19,7 @@ from protoanomalyncd.cli.parser import ArgumentParser
 from protoanomalyncd.cli.prepare import prepare_parser, run_prepare
 from protoanomalyncd.config import (
     Config,
+    CountConfig,
     CropConfig,
     EmbeddingConfig,
     LocaliserConfig,
@@ -55,6 +56,7 @@ _STAGES: dict[str, type] = {
     "prototypes": PrototypeConfig,
     "training": TrainingConfig,
     "outliers": OutlierConfig,
+    "count": CountConfig,
 }
 
 
@@ -170,9 +172,10 @@ def _discover_parser() -> ArgumentParser:
         "--n-novel",
         "--n_novel_classes",
         dest="n_novel_classes",
-        type=int,
+        type=int | Literal["auto"],
         default=Config().n_novel_classes,
-        help="number of classes to find, the normal class included (5 kinds of defect: 6)",
+        help="number of classes to find, the normal class included (5 kinds of defect: 6); auto = "
+        "estimated, see --count.min_classes and --count.max_classes",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps")

@@ -7,6 +7,7 @@ hands the parts out. ``docs/defaults.md`` says which data set chose each default
     True
 """
 
+from protoanomalyncd.config.count import CountConfig
 from protoanomalyncd.config.data import CropConfig, MapConfig, MEBinConfig
 from protoanomalyncd.config.localiser import LocaliserConfig
 from protoanomalyncd.config.model import (
@@ -20,6 +21,7 @@ from protoanomalyncd.config.run import Config
 
 __all__ = [
     "Config",
+    "CountConfig",
     "CropConfig",
     "EmbeddingConfig",
     "GuidanceConfig",

@@ -33,6 +33,13 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
     """The value as `kind`; a whole number may stand for a float, nothing else is converted."""
     if isinstance(kind, types.UnionType):  # X | None
         return None if value is None else _typed(value, typing.get_args(kind)[0], name)
+    if typing.get_origin(kind) is typing.Union:  # X | Literal["word"]
+        first, word = typing.get_args(kind)
+        words = typing.get_args(word)
+        if isinstance(value, str):
+            require(value in words, name, f"a number or {words[0]}", value)
+            return value
+        return _typed(value, first, name)
     if typing.get_origin(kind) is tuple:  # tuple[X, ...]; YAML and JSON know lists only
         require(isinstance(value, list | tuple), name, "a list", value)
         return tuple(_typed(item, typing.get_args(kind)[0], name) for item in value)

@@ -7,9 +7,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from protoanomalyncd.config.checks import check_types, require
+from protoanomalyncd.config.count import CountConfig
 from protoanomalyncd.config.data import CropConfig, MapConfig, MEBinConfig
 from protoanomalyncd.config.localiser import LocaliserConfig
 from protoanomalyncd.config.model import (
@@ -29,12 +30,13 @@ class Config:
     """All stages together; saved with every run and every model.
 
     Args:
-        n_novel_classes: classes of the unlabelled set, its normal class included.
+        n_novel_classes: classes of the unlabelled set, its normal class included; ``auto`` =
+            estimated (`count`).
         seed: of every random choice.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     """
 
-    n_novel_classes: int = 6
+    n_novel_classes: int | Literal["auto"] = "auto"
     seed: int = 0
     device: str = "cpu"
     detector: MapConfig = field(default_factory=MapConfig)
@@ -45,10 +47,17 @@ class Config:
     prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     outliers: OutlierConfig = field(default_factory=OutlierConfig)
+    count: CountConfig = field(default_factory=CountConfig)
 
     def __post_init__(self) -> None:
         check_types(self, "")
-        require(self.n_novel_classes >= 2, "n_novel_classes", "at least 2", self.n_novel_classes)
+        if self.n_novel_classes != "auto":
+            require(
+                self.n_novel_classes >= 2,
+                "n_novel_classes",
+                "at least 2, or auto",
+                self.n_novel_classes,
+            )
         require(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
         require(
             self.embedding.input_size <= self.crops.size,
@@ -87,6 +96,7 @@ _PARTS: dict[str, type] = {
     "prototypes": PrototypeConfig,
     "training": TrainingConfig,
     "outliers": OutlierConfig,
+    "count": CountConfig,
 }
 
 

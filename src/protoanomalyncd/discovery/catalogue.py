@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.structures import OUTLIER, Discovery
+from protoanomalyncd.structures import OUTLIER, CountEstimate, Discovery
 
 __all__ = ["Catalogue"]
 
@@ -22,12 +22,19 @@ class Catalogue:
     Args:
         names: first name of class k at position k.
         normal_class: class reserved for normal images, None where there is none.
+        count: how the number of classes was estimated, None where it was given.
     """
 
-    def __init__(self, names: Sequence[str], normal_class: int | None = 0) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        normal_class: int | None = 0,
+        count: CountEstimate | None = None,
+    ) -> None:
         self._names = list(names)
         self._target = list(range(len(names)))
         self.normal_class = normal_class
+        self.count = count
 
     def __len__(self) -> int:
         return len(self._names)
@@ -84,16 +91,27 @@ class Catalogue:
             images=images,
             regions=regions,
             normal_class=self.normal_class,
+            count=self.count,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"names": self._names, "target": self._target, "normal_class": self.normal_class}
+        return {
+            "names": self._names,
+            "target": self._target,
+            "normal_class": self.normal_class,
+            "count": None if self.count is None else self.count.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Catalogue:
         """Inverse of `to_dict`."""
-        catalogue = cls(values["names"], values["normal_class"])
+        count = values.get("count")
+        catalogue = cls(
+            values["names"],
+            values["normal_class"],
+            None if count is None else CountEstimate.from_dict(count),
+        )
         catalogue._target = list(values["target"])
         return catalogue
 

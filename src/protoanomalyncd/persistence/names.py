@@ -6,6 +6,7 @@ from typing import Final
 
 __all__ = [
     "CONFIG_YAML",
+    "COUNT",
     "FORMAT_VERSION",
     "METRICS",
     "MODEL_CONFIG",
@@ -24,6 +25,7 @@ FORMAT_VERSION: Final = 1
 PREDICTIONS: Final = "predictions.csv"
 REGIONS: Final = "regions.csv"
 METRICS: Final = "metrics.json"
+COUNT: Final = "count.json"
 REPORT: Final = "report.html"
 CONFIG_YAML: Final = "config.yaml"
 RUN_LOG: Final = "run.log"

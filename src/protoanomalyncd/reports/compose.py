@@ -45,6 +45,6 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
         },
         settings=evidence.settings,
         descriptions=describe_classes(discovery),
-        kinds_given=True,
+        kinds_given=discovery.count is None,
     )
     return write_report(path, data)

@@ -130,7 +130,10 @@ def _kinds_note(report: ReportData) -> str:
             f"The number of kinds ({number}{normal}) was given by the user, not estimated: there "
             "may really be more kinds or fewer."
         )
-    return f"The number of kinds ({number}{normal}) was estimated from the images."
+    return (
+        f"The number of kinds ({number}{normal}) was estimated from the images; --n_novel_classes "
+        "sets another."
+    )
 
 
 def _empty_note(summaries: Sequence[ClassSummary]) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from protoanomalyncd.persistence.files import write_bytes
 from protoanomalyncd.reports.classes import ClassSummary, summarise_classes
+from protoanomalyncd.reports.count_curve import CURVE_HEIGHT, CURVE_WIDTH, build_count
 from protoanomalyncd.reports.data import ReportData
 from protoanomalyncd.reports.gallery import Gallery, Pictures, build_pictures, choose_examples
 from protoanomalyncd.reports.headline import build_headline, group_skipped
@@ -82,6 +83,8 @@ def render_report(report: ReportData) -> str:
         skipped=group_skipped(found.skipped),
         notes=group_skipped(found.notes),
         n_skipped=len(found.skipped),
+        count=build_count(found.count),
+        count_size=(CURVE_WIDTH, CURVE_HEIGHT),
         settings=[(str(name), _setting(value)) for name, value in report.settings.items()],
         data=_data(report, summaries, pictures, region_map),
     )

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from protoanomalyncd.reports.classes import summarise_classes
 from protoanomalyncd.reports.words import level, percent
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.structures import CountEstimate, Discovery
 
-__all__ = ["summary_table"]
+__all__ = ["count_line", "summary_table"]
 
 
 def summary_table(discovery: Discovery, descriptions: Mapping[int, str] | None = None) -> Table:
@@ -36,3 +36,13 @@ def summary_table(discovery: Discovery, descriptions: Mapping[int, str] | None =
         cells += [Text(f"{len(row.images):,}"), Text(f"{row.n_regions:,}"), Text(sure)]
         table.add_row(*cells)
     return table
+
+
+def count_line(count: CountEstimate) -> str:
+    """One line on how many classes were found, and how to say otherwise."""
+    normal = ", normal included" if count.with_normal else ""
+    first, last = count.candidates[0], count.candidates[-1]
+    return (
+        f"number of classes: estimated {count.n_classes}{normal}, out of {first} to {last} "
+        "(you can set it with --n_novel_classes)"
+    )

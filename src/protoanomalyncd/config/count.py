@@ -1,0 +1,42 @@
+"""Settings of the estimate of the number of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from protoanomalyncd.config.checks import check_types, require
+
+__all__ = ["CountConfig"]
+
+_METHODS = ("eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap")
+
+
+@dataclass(frozen=True)
+class CountConfig:
+    """How the number of classes is estimated where ``n_novel_classes`` is ``auto``.
+
+    Args:
+        method: ``eigengaps`` (ours), or one that stands beside it for comparison:
+            ``prototype_score``, ``silhouette``, ``vmf_bic``, ``eigengap``.
+        min_classes: fewest classes that are considered, the normal class included.
+        max_classes: most classes that are considered; fewer where there are not three regions a
+            class.
+    """
+
+    method: Literal["eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap"] = (
+        "eigengaps"
+    )
+    min_classes: int = 2
+    max_classes: int = 20
+
+    def __post_init__(self) -> None:
+        check_types(self, "count.")
+        require(self.method in _METHODS, "count.method", " or ".join(_METHODS), self.method)
+        require(self.min_classes >= 2, "count.min_classes", "at least 2", self.min_classes)
+        require(
+            self.max_classes >= self.min_classes,
+            "count.max_classes",
+            f"at least count.min_classes ({self.min_classes})",
+            self.max_classes,
+        )
