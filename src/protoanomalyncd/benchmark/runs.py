@@ -21,6 +21,7 @@ from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
 from protoanomalyncd.errors import ConfigurationError, DatasetError
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.fitting import Fit
+from protoanomalyncd.localisation.choice import choose_localiser
 from protoanomalyncd.stages import CroppedImage, Progress
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
@@ -108,6 +109,8 @@ def _cluster(
     """Class of each image, from clustering features."""
     fit = Fit(config, work, progress, list(inputs.dataset.skipped))
     backbone = create_backbone(config.embedding.backbone)
+    localiser = choose_localiser(config.localiser, inputs.dataset.root.name, None, config.device)
+    fit.locate(localiser, inputs.dataset)
     source = model._create_source(backbone, inputs.dataset, inputs.maps)
     ordered, store = fit.score(source, inputs.dataset)
     if row.features == "map_weighted":

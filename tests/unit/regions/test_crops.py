@@ -224,3 +224,21 @@ def test_shrinking_does_not_alias() -> None:
     region = Region("a", 0, (0, 0, 1, 1), (0, 0, 512, 512), 0.1, 1.0)
     shrunk = cut(stripes, np.ones((4, 4), bool), np.ones((4, 4)), region, CropConfig(size=64)).image
     assert np.abs(shrunk.astype(int) - 127).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["default", "reference"])
+@pytest.mark.parametrize("size", [(90, 90), (60, 130)])
+def test_the_object_mask_is_cut_with_the_region(
+    rng: np.random.Generator, mode: str, size: tuple[int, int]
+) -> None:
+    config = CropConfig(mode=mode, size=64)
+    mask, image = random_mask(rng), np.zeros((*size, 3), np.uint8)
+    for region in proposed(mask, size, config):
+        crop = cut(image, mask, mask.astype(np.float32), region, config, mask)
+        assert crop.on_object is not None
+        np.testing.assert_array_equal(crop.on_object, crop.mask, strict=True)
+        smaller = cut(image, mask, mask.astype(np.float32), region, config, mask[:1, :1] | True)
+        inside = cut(image + 255, mask, mask.astype(np.float32), region, config).image[..., 0] > 0
+        assert smaller.on_object is not None
+        np.testing.assert_array_equal(smaller.on_object, inside)
+        assert cut(image, mask, mask.astype(np.float32), region, config).on_object is None

@@ -139,3 +139,24 @@ def test_phrases() -> None:
     edge = np.zeros((200, 200), bool)
     edge[:40, :90] = edge[60:90, 10:20] = True
     assert "in several pieces, at the image's edge" in phrase(described(edge))
+
+
+def test_size_is_a_share_of_the_object_and_the_ring_lies_on_it() -> None:
+    image, spot = np.full((200, 200, 3), 250, np.uint8), disc(10)
+    body = disc(40)
+    image[body] = 100
+    image[spot] = 60
+    region = Region("a", 0, (90, 90, 111, 111), (90, 90, 111, 111), float(spot.mean()), 1.0)
+    alone, measured = describe(image, spot, region), describe(image, spot, region, body)
+    assert measured["log_area"] == pytest.approx(np.log10(10**2 / 40**2), abs=0.03)
+    assert alone["log_area"] == pytest.approx(np.log10(spot.sum() / 200**2), abs=1e-6)
+    assert measured["contrast"] == pytest.approx((60 - 100) / 255, abs=1e-4)
+    everything = np.ones((7, 9), np.bool_)
+    assert describe(image, spot, region, everything) == alone
+    # At the object's edge the bright background lies in the ring, but not in that of the object.
+    tight = disc(14)
+    image[~tight] = 250
+    assert describe(image, spot, region, tight)["contrast"] == pytest.approx(-40 / 255, abs=1e-4)
+    assert describe(image, spot, region)["contrast"] < -60 / 255
+    # A region that reaches beyond what is left of the object is all of it, not more.
+    assert describe(image, disc(20), region, disc(3))["log_area"] == 0

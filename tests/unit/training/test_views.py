@@ -115,3 +115,15 @@ def test_the_references_recolouring_posterises_to_five_to_eight_bits() -> None:
         used = int(np.bitwise_or.reduce(window, axis=None))
         lowest.add(used & -used)
     assert lowest == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("view", range(4))
+def test_the_object_mask_moves_with_the_picture(rng: np.random.Generator, view: int) -> None:
+    image, mask, amap = random_crop(rng)
+    generator = view_generator("k", view, 0)
+    _, values = augmented_view(image, mask, amap, 64, generator, mask_only=True, on_object=mask)
+    assert values.shape == (64, 64, 2)
+    np.testing.assert_array_equal(values[..., 0], values[..., 1])
+    _, plain = plain_view(image, mask, amap, 64, True, mask)
+    np.testing.assert_array_equal(plain[..., 0], plain[..., 1])
+    np.testing.assert_array_equal(plain[..., 0], plain_view(image, mask, amap, 64, True)[1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.vit.amg_vit import LearnedStrength, anomaly_values
+from protoanomalyncd.vit.amg_vit import LearnedStrength, anomaly_values, guide_values
 from tests.tiny import SIDE, network_folder, tiny_encoder
 
 
@@ -48,3 +48,37 @@ def test_the_strength_of_the_tail_gets_a_gradient_and_frozen_blocks_keep_theirs(
         found = encoder(tokens)
         by_hand = encoder.tail.tail(tokens.cls, tokens.patches, 2.5 * tokens.bias)
     torch.testing.assert_close(found, torch.nn.functional.normalize(by_hand, dim=-1))
+
+
+def test_without_an_object_mask_everything_is_object(network: Path) -> None:
+    mask, amap = np.zeros((SIDE, SIDE), np.bool_), np.random.default_rng(0).random((SIDE, SIDE))
+    plain = guide_values(mask, amap)
+    assert plain.shape == (SIDE, SIDE)
+    everything = guide_values(mask, amap, np.ones_like(mask))
+    assert everything.shape == (SIDE, SIDE, 2)
+    encoder = tiny_encoder(network)
+    images = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
+    biases = [
+        encoder.tokens(images, torch.from_numpy(values)[None].float()).bias
+        for values in (plain, everything)
+    ]
+    assert torch.equal(*biases)
+
+
+def test_background_is_pushed_down(network: Path) -> None:
+    config = GuidanceConfig(beta=2.0, object_factor=0.25, background_factor=-0.5)
+    mask, amap = np.zeros((SIDE, SIDE), np.bool_), np.zeros((SIDE, SIDE), np.float32)
+    on_object = np.zeros_like(mask)
+    on_object[:, : SIDE // 2] = True
+    amap[: SIDE // 2] = 0.5
+    values = torch.from_numpy(guide_values(mask, amap, on_object))[None]
+    encoder = tiny_encoder(network, config)
+    images = torch.zeros((1, SIDE, SIDE, 3), dtype=torch.uint8)
+    bias = encoder.tokens(images, values).bias[0]
+    grid = bias.reshape(int(bias.numel() ** 0.5), -1)
+    half = grid.shape[0] // 2
+    # M = beta (a + (1 - a)(rho_o o + rho_b (1 - o))), by hand
+    for rows, a in ((slice(0, half), 0.5), (slice(half, None), 0.0)):
+        for columns, rho in ((slice(0, half), 0.25), (slice(half, None), -0.5)):
+            expected = torch.full_like(grid[rows, columns], 2.0 * (a + (1 - a) * rho))
+            torch.testing.assert_close(grid[rows, columns], expected)
