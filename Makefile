@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-baselines pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-baselines bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-baselines: environment ## published and plain methods on given maps -> doc
 	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
 		--maps own mtd_resnet18=$(SHARED)/maps/mtd_resnet18 mtd_fused=$(SHARED)/maps/mtd_fused \
 		--work $(BASELINES)/runs --out docs/baselines.md $(ARGS)
+
+bench-export: environment ## exported graphs beside torch -> docs/export.md; RUN and IMAGES by ARGS
+	$(RUN) -m benchmarks.export --weights $(SHARED)/weights --out docs/export.md $(ARGS)
 
 pictures: environment ## the pictures of docs/concepts
 	$(RUN) -m benchmarks.concept_pictures --out docs/images $(ARGS)

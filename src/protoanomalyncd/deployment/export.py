@@ -23,6 +23,7 @@ from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
 from protoanomalyncd.errors import ConfigurationError, NotFittedError, OutputError
 from protoanomalyncd.persistence.files import ensure_folder, write_json, write_text
+from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.training.crop_set import CropSet
 from protoanomalyncd.vit.amg_vit import anomaly_values
 
@@ -130,6 +131,7 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
         [1.0] * 3,
         [-1] * 3,
         ["0", "1", "2"],
+        [dict.fromkeys(DESCRIPTORS, 0.3), dict.fromkeys(DESCRIPTORS, -0.2), NOTHING],
     )
     regions = classifier.classify(classifier.embed(crops))
     # Not the ids: between two equally likely classes the last bit decides.
@@ -139,12 +141,17 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
         "outlier_score": regions.outlier_scores,
     }
     mask_only = classifier.encoder.config.guidance.mask_only
-    anomaly = anomaly_values(crops.masks, crops.maps, mask_only)
+    inputs: dict[str, np.ndarray] = {
+        "image": images,
+        "anomaly": anomaly_values(crops.masks, crops.maps, mask_only),
+    }
+    if classifier.encoder.descriptors is not None:
+        inputs["descriptors"] = crops.descriptors
     engine = open_engine(path, kind)
     for rows in (slice(0, 2), slice(2, 3)):
-        found = engine.run({"image": images[rows], "anomaly": anomaly[rows]})
-        for name, values in expected.items():
-            apart = float(np.abs(found[name] - values[rows].numpy()).max())
+        found = engine.run({name: values[rows] for name, values in inputs.items()})
+        for name, wanted in expected.items():
+            apart = float(np.abs(found[name] - wanted[rows].numpy()).max())
             if not apart <= LARGEST_DIFFERENCE:
                 raise ConfigurationError(
                     f"export to {kind}: expected a graph that computes what the model does, but "
@@ -169,6 +176,7 @@ def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str])
         window=classifier.encoder.config.input_size,
         embed_dim=classifier.encoder.embed_dim,
         mask_only=classifier.encoder.config.guidance.mask_only,
+        descriptors=() if classifier.encoder.descriptors is None else DESCRIPTORS,
         map_range=model.map_range_,
         maps_from=source.name,
         mebin=model.config.mebin,

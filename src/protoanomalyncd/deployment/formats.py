@@ -19,6 +19,7 @@ from torch import nn
 from protoanomalyncd.deployment.graph import INPUTS, OUTPUTS, ClassifierGraph, ScoreGraph
 from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
 from protoanomalyncd.persistence.files import write_bytes
+from protoanomalyncd.regions.descriptors import DESCRIPTORS
 
 __all__ = ["FORMATS", "check_packages", "check_score", "write_onnx", "write_openvino"]
 
@@ -80,12 +81,14 @@ def write_onnx(graph: ClassifierGraph, crop_size: int, path: Path) -> None:
         ConfigurationError: the backbone does something that a graph cannot hold.
     """
     image = torch.zeros((2, crop_size, crop_size, 3), dtype=torch.uint8)
-    anomaly = torch.zeros((2, crop_size, crop_size))
+    inputs = [image, torch.zeros((2, crop_size, crop_size))]
+    if graph.encoder.descriptors is not None:
+        inputs.append(torch.zeros((2, len(DESCRIPTORS))))
     try:
         with _quiet():
             program: Any = torch.onnx.export(
-                _traced(graph, (image, anomaly)),
-                input_names=list(INPUTS),
+                _traced(graph, tuple(inputs)),
+                input_names=list(INPUTS[: len(inputs)]),
                 output_names=list(OUTPUTS),
                 dynamo=True,
                 verbose=False,

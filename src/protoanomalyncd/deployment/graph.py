@@ -5,12 +5,14 @@ know nothing of the method: the central window, mean and deviation, pooling of t
 to the patch grid, guidance, network, cosines, probabilities of the novel classes, outlier score and
 rejection.
 
-Letters: B crops, S side of a crop, C channels, N novel classes, P patches, R prefix tokens.
+Letters: B crops, S side of a crop, D descriptors of a region, C channels, N novel classes, P
+patches, R prefix tokens.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +26,8 @@ from protoanomalyncd.vit.amg_vit import GuidedEncoder
 
 __all__ = ["INPUTS", "OUTPUTS", "ROUNDING", "ClassifierGraph", "ScoreGraph"]
 
-INPUTS = ("image", "anomaly")
+INPUTS = ("image", "anomaly", "descriptors")
+"""The last one only where descriptors are part of the embedding."""
 OUTPUTS = ("embedding", "probabilities", "outlier_score", "confidence", "class_id")
 ROUNDING = 1e-5
 """Added to the threshold: it is the score of a fitted region, which another engine's last bits
@@ -66,19 +69,23 @@ class ClassifierGraph(nn.Module):
         self.offset = (crop_size - self.window) // 2
         _fix_positions(self.encoder, self.window)
 
-    def forward(self, image: Tensor, anomaly: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, image: Tensor, anomaly: Tensor, descriptors: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Crops -> what `OUTPUTS` names.
 
         Args:
             image: RGB uint8 (B, S, S, 3).
             anomaly: anomaly values in [0, 1], (B, S, S); see `anomaly_values`.
+            descriptors: of the regions (B, D), where they are part of the embedding.
 
         Returns:
             Unit embeddings (B, C), probabilities (B, N), outlier scores (B,), largest probability
             (B,), and the model's own class ids (B,), -1 = rejected.
         """
         seen = slice(self.offset, self.offset + self.window)
-        z = self.encoder(self.encoder.tokens(image[:, seen, seen], anomaly[:, seen, seen]))
+        tokens = self.encoder.tokens(image[:, seen, seen], anomaly[:, seen, seen])
+        z = self.encoder(replace(tokens, descriptors=descriptors))
         posterior = torch.softmax(self.head(z) / self.temperature, dim=1)
         probabilities = restrict_to_novel(posterior, self.head.n_base)[:, self.head.n_base :]
         outlier = self.outlier(z)

@@ -47,7 +47,7 @@ Any program that runs {format} can do without this package.
 | input | type | shape | what |
 |---|---|---|---|
 | `image` | uint8 | (B, {side}, {side}, 3) | RGB crop around a region, resized to {side} px |
-| `anomaly` | float32 | (B, {side}, {side}) | {anomaly} |
+| `anomaly` | float32 | (B, {side}, {side}) | {anomaly} |{descriptors}
 
 | output | type | shape | what |
 |---|---|---|---|
@@ -80,6 +80,7 @@ def readme(record: Record) -> str:
         anomaly="1 inside the region, 0 outside"
         if record.mask_only
         else "its anomaly map, and 1 inside the region",
+        descriptors=_descriptors(record),
         low=record.map_range.low,
         high=record.map_range.high,
         engine="onnxruntime (or openvino)" if record.kind == "onnx" else "openvino",
@@ -99,3 +100,13 @@ def _class(record: Record, k: int) -> str:
     merged = f", counts as {record.counts_as[k]}" if record.counts_as[k] != k else ""
     normal = ", normal images" if record.normal_class == k else ""
     return f"- {k}: {record.names[k]}{merged}{normal}"
+
+
+def _descriptors(record: Record) -> str:
+    """The table's line of a third input, if there is one."""
+    if not record.descriptors:
+        return ""
+    names = ", ".join(record.descriptors)
+    return (
+        f"\n| `descriptors` | float32 | (B, {len(record.descriptors)}) | of the region: {names} |"
+    )

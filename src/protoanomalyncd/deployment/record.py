@@ -37,6 +37,8 @@ class Record:
         window: side of the central window that the network sees of them [px].
         embed_dim: width of the embedding.
         mask_only: the binary mask alone guides, without the scores of the map.
+        descriptors: names of the region descriptors that the graph takes, in order; none where they
+            are no part of the embedding.
         map_range: on which anomaly maps are normalised.
         maps_from: registered name of the source whose maps the model was fitted on.
         mebin: how a map is binarised.
@@ -58,6 +60,7 @@ class Record:
     window: int
     embed_dim: int
     mask_only: bool
+    descriptors: tuple[str, ...]
     map_range: MapRange
     maps_from: str
     mebin: MEBinConfig
@@ -98,6 +101,7 @@ class Record:
             raise ValueError("classes: expected ids 0, 1, 2, ...")
         if not all(0 <= k < len(names) for k in counts_as):
             raise ValueError(f"classes: expected counts_as from 0 to {len(names) - 1}")
+        rest["descriptors"] = tuple(str(name) for name in rest["descriptors"])
         rest["map_range"] = MapRange(**rest["map_range"])
         rest["mebin"] = MEBinConfig(**rest["mebin"])
         rest["crops"] = CropConfig(**rest["crops"])

@@ -9,7 +9,7 @@ Letters: R crops, S side of a crop, N classes as the model numbers them, C chann
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,11 @@ class Runtime:
         return "outlier" if class_id == OUTLIER else self.class_names[class_id]
 
     def classify(
-        self, crops: ImageArray, maps: FloatArray, masks: MaskArray | None = None
+        self,
+        crops: ImageArray,
+        maps: FloatArray,
+        masks: MaskArray | None = None,
+        descriptors: Sequence[Mapping[str, float]] | None = None,
     ) -> Classes:
         """Class crops that are cut out already.
 
@@ -114,6 +118,8 @@ class Runtime:
                 (R, S, S), or (S, S).
             masks: their binarised maps, True = anomaly; None = the maps alone guide,
                 where the model allows it.
+            descriptors: of each crop's region (`regions.describe`); needed where the record names
+                some.
 
         Returns:
             One row a crop.
@@ -121,8 +127,12 @@ class Runtime:
         Raises:
             ImageError: crops of another shape or type.
             AnomalyMapError: maps or masks of another shape, or values outside [0, 1].
+            InputError: descriptors are missing.
         """
         images, values = self._checked(crops, maps, masks)
+        inputs: dict[str, npt.NDArray[Any]] = {"image": images, "anomaly": values}
+        if self.record.descriptors:
+            inputs["descriptors"] = self._described(descriptors, len(images))
         n_classes, width = len(self.record.names), self.record.embed_dim
         rows: list[dict[str, npt.NDArray[Any]]] = [
             {
@@ -135,7 +145,7 @@ class Runtime:
         ]
         for first in range(0, len(images), self._batch_size):
             some = slice(first, first + self._batch_size)
-            rows.append(self._engine.run({"image": images[some], "anomaly": values[some]}))
+            rows.append(self._engine.run({name: array[some] for name, array in inputs.items()}))
         found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         return Classes(
             self._target[found["class_id"]],
@@ -225,6 +235,7 @@ class Runtime:
             np.stack([item.crop.image for item in items]),
             np.stack([item.crop.amap for item in items]),
             np.stack([item.crop.mask for item in items]),
+            [item.descriptors for item in items],
         )
         regions = tuple(
             RegionResult(
@@ -287,3 +298,17 @@ class Runtime:
         if masks is not None:
             rounded = np.maximum(rounded, np.asarray(masks, np.float32))
         return np.ascontiguousarray(images), rounded
+
+    def _described(
+        self, descriptors: Sequence[Mapping[str, float]] | None, n_crops: int
+    ) -> FloatArray:
+        """Descriptors (R, D) in the graph's order."""
+        names = self.record.descriptors
+        rows = list(descriptors or ())
+        if len(rows) != n_crops or any(name not in row for row in rows for name in names):
+            raise InputError(
+                f"this model looks at the shape of a region too: expected {', '.join(names)} of "
+                f"each of {n_crops} crops, got {len(rows)} descriptions"
+            )
+        values = [[row[name] for name in names] for row in rows]
+        return np.asarray(values, np.float32).reshape(n_crops, len(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -63,6 +64,9 @@ def _export(kind: str, folder: Path) -> Exported:
     images = tiny_images(folder / "images")
     maps = tiny_maps(images, folder / "maps")
     config = tiny_config(network, outliers=OutlierConfig(false_rejection_rate=0.2))
+    if kind == "vit":  # one of them with descriptors beside the embedding
+        embedding = dataclasses.replace(config.embedding, descriptor_weight=0.3)
+        config = dataclasses.replace(config, embedding=embedding)
     model = ProtoAnomalyNCD(config)
     model.fit(images, labelled=tiny_labelled(folder / "known"), maps=maps)
     model.catalogue_.rename(1, "scratch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,10 +20,12 @@ from protoanomalyncd.deployment.export import _compare
 from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
 from protoanomalyncd.errors import (
     ConfigurationError,
+    InputError,
     MissingDependencyError,
     NotFittedError,
     OutputError,
 )
+from protoanomalyncd.regions import DESCRIPTORS
 from tests.tiny import random_crops
 from tests.unit.deployment.conftest import Exported
 
@@ -34,11 +37,12 @@ ENGINES = ("onnxruntime", "openvino")
 def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_crops: int) -> None:
     """One by one and as one batch."""
     crops, model = random_crops(n_crops), exported.model
+    described = [dict(zip(DESCRIPTORS, map(float, row), strict=True)) for row in crops.descriptors]
     expected = model.classifier_.classify(model.classifier_.embed(crops))
     names = [model.catalogue_.to_dict()["target"][k] if k >= 0 else -1 for k in expected.class_ids]
     for batch_size in (1, n_crops):
         runtime = Runtime(exported.folder, engine=engine, batch_size=batch_size)
-        found = runtime.classify(crops.images, crops.maps, crops.masks)
+        found = runtime.classify(crops.images, crops.maps, crops.masks, described)
         assert found.class_ids.tolist() == names
         assert np.array_equal(found.probabilities.argmax(1), expected.probabilities.argmax(1))
         for values, wanted in (
@@ -87,6 +91,19 @@ def test_an_image_alone_equals_the_image_in_its_folder(exported_cnn: Exported) -
         found, regions = runtime.classify_image(read_image(sample.path), amap, sample.name)
         assert (found.class_id, found.confidence) == (expected.class_id, expected.confidence)
         assert list(regions) == together.regions_of(sample.name)
+
+
+def test_a_model_that_looks_at_shapes_asks_for_descriptors(
+    export_of: Callable[[str], Exported],
+) -> None:
+    folder, crops = export_of("vit").folder, random_crops(2)
+    assert "`descriptors` | float32 | (B, 11) | of the region: log_area" in (
+        folder / "README.md"
+    ).read_text(encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"expected log_area, extent, .* of each of 2 crops, got 0"
+    ):
+        Runtime(folder).classify(crops.images, crops.maps, crops.masks)
 
 
 def test_the_folder_says_what_it_holds(exported_cnn: Exported) -> None:
