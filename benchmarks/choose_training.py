@@ -126,7 +126,7 @@ def generated_set(product: str, work: Path, backbone: Backbone) -> TrialSet:
 
 def kmeans(trial: TrialSet, backbone: Backbone, guidance: GuidanceConfig) -> list[float]:
     """NMI of k-means on untrained embeddings, three seeds."""
-    config = dataclasses.replace(Config().embedding, guidance=guidance)
+    config = dataclasses.replace(Config().embedding, guidance=guidance, descriptor_weight=0.0)
     encoder = GuidedEncoder(backbone, config)
     rows = []
     for image, mask, amap in zip(
@@ -162,7 +162,10 @@ def train(
     config = Config()
     everything = CropSet.concatenate(trial.crops, trial.base)
     encoder = GuidedEncoder(backbone, config.embedding)
-    head = PrototypeHead(encoder.embed_dim, int(trial.base.labels.max()) + 1, trial.n_classes)
+    if encoder.descriptors is not None:
+        encoder.descriptors.fit(torch.tensor(trial.crops.descriptors))
+    n_base = int(trial.base.labels.max()) + 1
+    head = PrototypeHead(encoder.embed_dim, n_base, trial.n_classes, n_fixed=encoder.n_fixed)
     trainer = Trainer(
         encoder,
         head,

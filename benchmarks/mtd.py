@@ -116,7 +116,9 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
 
     crops = CropSet.load(crops_folder)
     images = json.loads((crops_folder / "images.json").read_text(encoding="utf-8"))["images"]
-    unguided = dataclasses.replace(model.config.embedding, guidance=GuidanceConfig(mode="none"))
+    unguided = dataclasses.replace(
+        model.config.embedding, guidance=GuidanceConfig(mode="none"), descriptor_weight=0.0
+    )
     encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided)
     rows = []
     for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
