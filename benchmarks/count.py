@@ -291,12 +291,14 @@ def subset(pool: Target, types: set[str]) -> Target:
     chosen = [i for i, name in enumerate(pool.types) if name in types]
     rows = [*chosen, *range(len(pool.types), len(pool.crops))]
     index = torch.tensor(rows)
+    values = {f.name: getattr(pool.crops, f.name) for f in dataclasses.fields(pool.crops)}
+    keys = tuple(pool.crops.keys[i] for i in rows)
     fields = {
-        f.name: getattr(pool.crops, f.name)[np.array(rows)]
-        for f in dataclasses.fields(pool.crops)
-        if f.name != "keys"
+        name: None if value is None else value[np.array(rows)]
+        for name, value in values.items()
+        if name != "keys"
     }
-    crops = CropSet(**fields, keys=tuple(pool.crops.keys[i] for i in rows))
+    crops = CropSet(**fields, keys=keys)
     tokens = {f.name: getattr(pool.cache, f.name) for f in dataclasses.fields(pool.cache)}
     cache = TokenCache(**{name: None if v is None else v[index] for name, v in tokens.items()})
     return Target(crops, [pool.types[i] for i in chosen], cache, pool.views[index])
