@@ -300,7 +300,7 @@ def test_fewer_regions_than_classes(world: World, tmp_path: Path, capsys: Captur
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--n-novel", "1"], "n_novel_classes: expected at least 2, got 1"),
+        (["--n-novel", "1"], "n_novel_classes: expected at least 2, or auto, got 1"),
         (["--n-novel", "many"], "many"),
         (["--seed", "-1"], "seed: expected 0 to 2^31 - 1, got -1"),
         (["--training.epochs", "0"], "training.epochs: expected at least 1, got 0"),
