@@ -199,9 +199,13 @@ def locked(repository: Path) -> dict[str, str]:
 def test_the_lock_holds_what_the_package_and_its_build_ask_for(repository: Path) -> None:
     settings = tomllib.loads((repository / "pyproject.toml").read_text())
     project = settings["project"]
+    extras = project["optional-dependencies"]
+    own, other = f"{project['name']}[", [*extras["dev"]]
+    for names in (r.removeprefix(own).rstrip("]") for r in extras["dev"] if r.startswith(own)):
+        other += [r for name in names.split(",") for r in extras[name]]
     wanted = [
         *project["dependencies"],
-        *project["optional-dependencies"]["dev"],
+        *(r for r in other if not r.startswith(own)),
         *settings["build-system"]["requires"],
     ]
     pinned = locked(repository)
