@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-baselines bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ format: environment ## mend what ruff can mend
 
 # --- figures of the documentation (minutes to hours; they read $(SHARED)) -------------------------
 
-bench: bench-backbone bench-mtd bench-count ## every benchmark, one after the other
+bench: bench-backbone bench-mtd bench-count bench-outliers ## every benchmark, one after the other
 
 bench-backbone: environment ## the embedded backbone beside others -> docs/backbone.md
 	$(RUN) -m benchmarks.backbone --data $(SHARED)/data --weights $(SHARED)/weights \
@@ -49,6 +49,9 @@ bench-backbone: environment ## the embedded backbone beside others -> docs/backb
 
 bench-count: environment ## estimates of the number of classes -> docs/count.md; goes on where it stopped
 	$(RUN) -m benchmarks.count --data $(SHARED)/data --cache build/count --out docs/count.md $(ARGS)
+
+bench-outliers: environment ## unseen types of defect on MTD, each left out in turn -> docs/outliers.md
+	$(RUN) -m benchmarks.outliers --data $(SHARED)/data --out docs/outliers.md $(ARGS)
 
 bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
 	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)

@@ -24,9 +24,10 @@ from protoanomalyncd.datasets import (
     load_labelled,
 )
 from protoanomalyncd.discovery.catalogue import Catalogue
-from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.classifier import Classes, RegionClassifier
 from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
+from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
 from protoanomalyncd.fitting import Fit, check_device
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
@@ -38,6 +39,7 @@ from protoanomalyncd.stages import (
     by_content,
     crop_one,
     crop_set,
+    samples_of,
 )
 from protoanomalyncd.structures import Discovery, MapRange, Sample, Skipped
 from protoanomalyncd.vit import Backbone, create_backbone
@@ -192,9 +194,9 @@ class ProtoAnomalyNCD:
         with self._stage("training"):
             encoder, head, self.history_ = fit.learn(backbone, crops, known)
         with self._stage("classes"):
-            self._classifier, self._catalogue, embeddings = fit.finish(encoder, head, crops)
+            self._classifier, self._catalogue, features = fit.finish(encoder, head, crops, known)
             evidence = self._evidence(found, store, fit.objects, maps, keeper)
-            self._raw = self._gather(found, embeddings, fit.skipped, fit.notes, evidence)
+            self._raw = self._gather(found, features, (fit.skipped, fit.notes), evidence)
         return self
 
     def predict(
@@ -203,6 +205,7 @@ class ProtoAnomalyNCD:
         *,
         maps: str | Path | None = None,
         object_masks: str | Path | None = None,
+        classes: Classes | None = None,
         work_dir: str | Path | None = None,
         on_progress: Progress = _silent,
     ) -> Discovery:
@@ -212,6 +215,7 @@ class ProtoAnomalyNCD:
             images: folder (the test images of an MVTec AD layout), data set, or samples.
             maps: folder of anomaly maps; needed if the model was fitted with one.
             object_masks: folder of object masks; needed if the model was fitted with one.
+            classes: ``novel`` or ``all``, see `Config`; None = as the model was fitted.
             work_dir: keeps the anomaly maps; None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
 
@@ -222,12 +226,10 @@ class ProtoAnomalyNCD:
             NotFittedError: `fit` or `from_pretrained` must come first.
             InputError: no usable image, or no maps where they are needed.
         """
-        classifier, map_range = self.classifier_, self.map_range_
-        skipped: list[Skipped] = []
-        if isinstance(images, str | Path):
-            images = load_dataset(Path(images))
-        if isinstance(images, Dataset):
-            skipped, images = list(images.skipped), images.unlabelled
+        classifier = self.classifier_
+        stages = (self.map_range_, self.config.mebin, self.config.crops)
+        classes = dataclasses.replace(self.config, classes=classes or self.config.classes).classes
+        images, skipped = samples_of(images)
         source = self._source_for(maps)
         localiser = localiser_for(self._localiser, object_masks)
         keeper = None if work_dir else tempfile.TemporaryDirectory(prefix="protoanomalyncd-")
@@ -235,11 +237,10 @@ class ProtoAnomalyNCD:
         objects = ObjectStore(work / "objects")
         store = map_store(work / "maps", objects, self.config.localiser.mask_maps)
         found: list[CroppedImage] = []
-        rows: list[torch.Tensor] = []
+        rows: list[RegionFeatures] = []
         ordered = by_content(images, skipped)
         keys = {sample.name: key for key, sample in ordered}
         notes = locate_all(localiser, [s for _, s in ordered], objects, on_progress)
-        configs = (self.config.mebin, self.config.crops)
         for number, (sample, result) in enumerate(source.score([s for _, s in ordered])):
             on_progress("classify images", number + 1, len(ordered))
             if isinstance(result, Skipped):
@@ -248,15 +249,15 @@ class ProtoAnomalyNCD:
             store.put(name := sample.name, result)
             amap, on_object = store.get(name), objects.get(name)
             try:
-                cropped = crop_one(sample, keys[name], amap, map_range, *configs, on_object)
+                cropped = crop_one(sample, keys[name], amap, *stages, on_object)
             except InputError as error:
                 skipped.append(Skipped(name, str(error)))
                 continue
             found.append(cropped[0])
-            rows.append(classifier.embed(crop_set([cropped])))
+            rows.append(classifier.look(crop_set([cropped])))
         evidence = self._evidence(found, store, objects, maps, keeper)
-        embeddings = torch.cat(rows) if rows else torch.zeros((0, classifier.encoder.embed_dim))
-        return self.catalogue_.apply(self._gather(found, embeddings, skipped, notes, evidence))
+        features, left_out = RegionFeatures.join(rows), (skipped, notes)
+        return self.catalogue_.apply(self._gather(found, features, left_out, evidence, classes))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the model: safetensors + JSON, complete without the backbone's own files.
@@ -353,14 +354,16 @@ class ProtoAnomalyNCD:
     def _gather(
         self,
         found: Sequence[CroppedImage],
-        embeddings: torch.Tensor,
-        skipped: Sequence[Skipped],
-        notes: Sequence[Skipped],
+        features: RegionFeatures,
+        left_out: tuple[Sequence[Skipped], Sequence[Skipped]],
         evidence: Evidence,
+        classes: Classes | None = None,
     ) -> Discovery:
+        """Skipped images and notes come as `left_out`; classes default to the configured."""
+        (skipped, notes), classes = left_out, classes or self.config.classes
         names = tuple(f"class {k}" for k in range(len(self.catalogue_)))
         gathered = gather(
-            self.classifier_, names, found, embeddings, skipped, evidence, self.config.seed
+            self.classifier_, names, found, features, skipped, evidence, self.config.seed, classes
         )
         return dataclasses.replace(gathered, notes=tuple(sorted(notes, key=lambda n: n.name)))
 

@@ -14,7 +14,14 @@ from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.count import Embedded, estimate_count
-from protoanomalyncd.discovery.outliers import create_outlier_score, threshold_at
+from protoanomalyncd.discovery.outliers import (
+    RegionFeatures,
+    create_outlier_score,
+    cross_fitted_scores,
+    image_numbers,
+    image_scores,
+    threshold_at,
+)
 from protoanomalyncd.errors import ConfigurationError, InputError
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
 from protoanomalyncd.persistence.files import read_json, write_json
@@ -208,12 +215,12 @@ class Fit:
         return estimate
 
     def finish(
-        self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet
-    ) -> tuple[RegionClassifier, Catalogue, torch.Tensor]:
+        self, encoder: GuidedEncoder, head: PrototypeHead, crops: CropSet, known: CropSet | None
+    ) -> tuple[RegionClassifier, Catalogue, RegionFeatures]:
         """Order the classes by size, calibrate the rejection, and open the catalogue.
 
         Returns:
-            Classifier, catalogue, and the unit embeddings of the crops (R, C).
+            Classifier, catalogue, and the features of the unlabelled crops.
         """
         config = self.config
         classifier = RegionClassifier(
@@ -222,25 +229,51 @@ class Fit:
             config.prototypes.temperature,
             create_outlier_score(config.outliers.score),
         )
-        embeddings = classifier.embed(crops)
-        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
-        counts = torch.bincount(classifier.classify(embeddings).class_ids, minlength=head.n_novel)
+        seen = classifier.look(crops)
+        class_ids = classifier.posterior(seen.embeddings).argmax(dim=1)
+        counts = torch.bincount(class_ids, minlength=head.n_novel)
         largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
         head.reorder_novel([0, *largest_first])
-        classifier.outlier_score.fit(embeddings, head.prototypes.detach().cpu())
-        regions = classifier.classify(embeddings)
-        classifier.threshold = threshold_at(
-            regions.outlier_scores, config.outliers.false_rejection_rate
-        )
-        in_first = crops.scores[(regions.class_ids == 0).numpy()]
+        classifier.threshold = self._calibrate(classifier, seen, crops, known)
+        in_first = crops.scores[(class_ids == 0).numpy()]
         # The reserved prototype deserves its name only where what it holds scores low.
         has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
         names = [
             "normal" if has_normal else "defect 0",
             *(f"defect {k}" for k in range(1, head.n_novel)),
         ]
-        catalogue = Catalogue(names, 0 if has_normal else None, self.count)
-        return classifier, catalogue, embeddings
+        normal = 0 if has_normal else None
+        return classifier, Catalogue(names, normal, self.count, self.base_classes), seen
+
+    def _calibrate(
+        self,
+        classifier: RegionClassifier,
+        seen: RegionFeatures,
+        crops: CropSet,
+        known: CropSet | None,
+    ) -> float | None:
+        """Fit the outlier score on everything; its threshold, from regions as if never seen.
+
+        Where known classes may win, their labelled crops are fitted too: a known defect of another
+        product is no outlier then.
+        """
+        config, prototypes = self.config, classifier.head.prototypes.detach().cpu()
+        answers = classifier.posterior(seen.embeddings, config.classes).argmax(dim=1)
+        places, index = classifier.prototype_of(answers), image_numbers(crops.keys)
+        if config.classes == "all" and known is not None:
+            labelled = classifier.look(known)
+            seen = RegionFeatures.join([seen, labelled])
+            places = torch.cat([places, torch.tensor(known.labels)])
+            index = torch.cat([index, torch.full((len(known),), -1)])
+        classifier.outlier_score.fit(seen, places, prototypes)
+        if config.outliers.false_rejection_rate == 0:
+            return None
+        scores = cross_fitted_scores(
+            lambda: create_outlier_score(config.outliers.score), seen, places, prototypes, index
+        )
+        return threshold_at(
+            image_scores(scores, index[index >= 0]), config.outliers.false_rejection_rate
+        )
 
 
 def _range_of(

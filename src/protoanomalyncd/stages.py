@@ -17,7 +17,14 @@ import numpy as np
 
 from protoanomalyncd.anomaly_maps.base import AnomalyMapSource
 from protoanomalyncd.config import CropConfig, MEBinConfig
-from protoanomalyncd.datasets import LabelledSet, content_key, read_image, read_mask
+from protoanomalyncd.datasets import (
+    Dataset,
+    LabelledSet,
+    content_key,
+    load_dataset,
+    read_image,
+    read_mask,
+)
 from protoanomalyncd.errors import DatasetError, InputError
 from protoanomalyncd.localisation import ObjectStore
 from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
@@ -34,6 +41,7 @@ __all__ = [
     "crop_set",
     "fit_source",
     "label_crops",
+    "samples_of",
     "score_maps",
 ]
 
@@ -58,6 +66,17 @@ class CroppedImage:
     regions: tuple[Region, ...]
     descriptors: tuple[Mapping[str, float], ...]
     anomaly_score: float
+
+
+def samples_of(
+    images: str | Path | Dataset | Sequence[Sample],
+) -> tuple[Sequence[Sample], list[Skipped]]:
+    """The images to class, and what was left out of their folder."""
+    if isinstance(images, str | Path):
+        images = load_dataset(Path(images))
+    if isinstance(images, Dataset):
+        return images.unlabelled, list(images.skipped)
+    return images, []
 
 
 def by_content(samples: Sequence[Sample], skipped: list[Skipped]) -> list[tuple[str, Sample]]:

@@ -211,6 +211,7 @@ class Discovery:
         skipped: inputs left out, and why.
         normal_class: id of the class reserved for normal images, None where there is none.
         notes: images used with a reservation, and which: no object was found, say.
+        known_classes: ids of the classes that came with a labelled set.
         evidence: loaders of the images and maps behind the results, for `report`.
         count: how the number of classes was estimated, None where it was given.
     """
@@ -221,6 +222,7 @@ class Discovery:
     skipped: tuple[Skipped, ...] = ()
     normal_class: int | None = 0
     notes: tuple[Skipped, ...] = ()
+    known_classes: tuple[int, ...] = ()
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
     count: CountEstimate | None = field(default=None, repr=False)
 

@@ -1,34 +1,157 @@
-"""What holds for every registered outlier score. A new one adds its oracle to `ORACLES`."""
+"""What holds for every registered outlier score. A new one adds its oracle to `ORACLES`.
+
+The oracles are naive loops over one query, in double precision.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.discovery.outliers import OutlierScore, create_outlier_score, registered
+from protoanomalyncd.discovery.outliers import (
+    OutlierScore,
+    RegionFeatures,
+    create_outlier_score,
+    registered,
+)
 from protoanomalyncd.errors import ConfigurationError, NotFittedError
+from protoanomalyncd.prototypes.vmf import concentration, log_normaliser, shrink
 
-Oracle = Callable[[Tensor, Tensor, Tensor], float]
+N_CLASSES = 3
 
-
-def _cosine(z: Tensor, fitted: Tensor, prototypes: Tensor) -> float:
-    return 1 - max(float(z @ mu) for mu in prototypes)
-
-
-def _neighbour(z: Tensor, fitted: Tensor, prototypes: Tensor) -> float:
-    similar = sorted((float(z @ other) for other in fitted), reverse=True)
-    return 1 - similar[min(5, len(similar)) - 1]
+Fitted = tuple[RegionFeatures, Tensor, Tensor]
+"""Regions, their class ids, and the prototypes."""
 
 
-ORACLES: Mapping[str, Oracle] = {"cosine": _cosine, "neighbour": _neighbour}
+def _cosines(z: Tensor, prototypes: Tensor) -> list[float]:
+    return [sum(float(a) * float(b) for a, b in zip(z, mu, strict=True)) for mu in prototypes]
 
 
-def unit(n: int, width: int = 16) -> Tensor:
+def _posterior(cosines: list[float]) -> list[float]:
+    weights = [math.exp(c / 0.1) for c in cosines]
+    return [w / sum(weights) for w in weights]
+
+
+def _cosine(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    return 1 - max(_cosines(z, fitted[2]))
+
+
+def _probability(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    return 1 - max(_posterior(_cosines(z, fitted[2])))
+
+
+def _energy(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    return -0.1 * math.log(sum(math.exp(c / 0.1) for c in _cosines(z, fitted[2])))
+
+
+def _margin(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    first, second = sorted(_posterior(_cosines(z, fitted[2])), reverse=True)[:2]
+    return second - first
+
+
+def _distances(z: Tensor, points: Tensor) -> list[float]:
+    return [1 - float(z.double() @ key.double()) for key in points]
+
+
+def _own(points: Tensor, n: int) -> list[float]:
+    """Mean distance of each key to its n nearest others."""
+    own = []
+    for i, key in enumerate(points):
+        others = sorted(_distances(key, points[[j for j in range(len(points)) if j != i]]))[:n]
+        own.append(max(sum(others) / len(others), 1e-3) if others else 1.0)
+    return own
+
+
+def _neighbour(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    near = sorted(_distances(z, fitted[0].embeddings))
+    return near[min(5, len(near)) - 1]
+
+
+def _local_density(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    points = fitted[0].embeddings
+    distances, own = _distances(z, points), _own(points, 4)
+    near = sorted(range(len(points)), key=lambda m: distances[m])[:4]
+    return sum(distances[m] for m in near) / sum(own[m] for m in near)
+
+
+def _key_value_cache(z: Tensor, frozen: Tensor, fitted: Fitted) -> float:
+    regions, class_ids, _ = fitted
+    distances, own = _distances(frozen, regions.frozen), _own(regions.frozen, 3)
+    logits = []
+    for k in range(N_CLASSES):
+        members = [m for m in range(len(regions)) if int(class_ids[m]) == k]
+        near = sorted((math.exp(-distances[m] / own[m]) for m in members), reverse=True)[:5]
+        logits.append(sum(near) / len(near) if near else 0.0)
+    return 1 - max(logits)
+
+
+def _mahalanobis(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    points, class_ids = fitted[0].embeddings.double().numpy(), fitted[1].numpy()
+    covariance = np.zeros((points.shape[1], points.shape[1]))
+    for point in points:
+        covariance += np.outer(point - points.mean(0), point - points.mean(0))
+    covariance /= max(len(points) - 1, 1)
+    target = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    precision = np.linalg.pinv(0.9 * covariance + 0.1 * target)
+    found = []
+    for k in set(class_ids.tolist()):
+        offset = z.double().numpy() - points[class_ids == k].mean(0)
+        found.append(offset @ precision @ offset / 2)
+    return float(min(found))
+
+
+def _vmf(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    points, class_ids = fitted[0].embeddings.double().numpy(), fitted[1].numpy()
+    d, counts = points.shape[1], np.bincount(class_ids, minlength=N_CLASSES)
+    sums = np.array([points[class_ids == k].sum(0) for k in range(N_CLASSES)])
+    lengths = np.linalg.norm(sums, axis=1)
+    shared = float(concentration(d, min(lengths.sum() / len(points), 1.0)))
+    own = concentration(d, np.minimum(lengths / np.maximum(counts, 1), 1.0))
+    kappas = shrink(own, counts, shared, 10.0)
+    logs = []
+    for k in range(N_CLASSES):
+        if counts[k]:
+            cosine = float(z.double().numpy() @ sums[k]) / lengths[k]
+            log_density = float(log_normaliser(d, kappas[k])) + kappas[k] * cosine
+            logs.append(math.log(counts[k] / len(points)) + log_density)
+    top = max(logs)
+    return -top - math.log(sum(math.exp(value - top) for value in logs))
+
+
+ORACLES: Mapping[str, Callable[[Tensor, Tensor, Fitted], float]] = {
+    "cosine": _cosine,
+    "energy": _energy,
+    "key_value_cache": _key_value_cache,
+    "local_density": _local_density,
+    "mahalanobis": _mahalanobis,
+    "margin": _margin,
+    "neighbour": _neighbour,
+    "probability": _probability,
+    "vmf": _vmf,
+}
+ON_POINTS = ("key_value_cache", "local_density", "mahalanobis", "neighbour", "vmf")
+"""Scores that take frozen views or trained embeddings."""
+BY_PROTOTYPES = ("cosine", "energy", "margin", "probability")
+
+
+def unit(n: int, width: int = 12) -> Tensor:
     return F.normalize(torch.randn(n, width), dim=1)
+
+
+def features(n: int) -> RegionFeatures:
+    return RegionFeatures(unit(n), unit(n, 20))
+
+
+def fitted(n: int) -> Fitted:
+    # One class may be empty, as in a real fit.
+    return features(n), torch.arange(n) % min(2, n), unit(N_CLASSES)
 
 
 @pytest.fixture(params=registered())
@@ -40,50 +163,120 @@ def test_every_registered_score_is_under_contract() -> None:
     assert sorted(ORACLES) == list(registered())
 
 
-@pytest.mark.parametrize("n_fitted", [1, 3, 30])
+@pytest.mark.parametrize("n_fitted", [2, 3, 30])
 def test_it_equals_its_oracle(score: OutlierScore, n_fitted: int) -> None:
-    fitted, prototypes, queries = unit(n_fitted), unit(4), unit(7)
-    score.fit(fitted, prototypes)
-    expected = [ORACLES[score.name](z, fitted, prototypes) for z in queries]
-    torch.testing.assert_close(score.score(queries), torch.tensor(expected), atol=1e-5, rtol=0)
+    known, queries = fitted(n_fitted), features(7)
+    score.fit(*known)
+    expected = [
+        ORACLES[score.name](queries.embeddings[i], queries.frozen[i], known) for i in range(7)
+    ]
+    found, wanted = score.score(queries).double(), torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(found, wanted, atol=2e-4, rtol=2e-4)
 
 
-def test_larger_is_more_outlying(score: OutlierScore) -> None:
-    prototypes = torch.eye(16)[:3]
-    near = F.normalize(prototypes.repeat(10, 1) + 0.05 * torch.randn(30, 16), dim=1)
-    score.fit(near, prototypes)
-    far = F.normalize(-prototypes.sum(dim=0, keepdim=True) + torch.eye(16)[7:8], dim=1)
-    assert float(score.score(far)) > float(score.score(near).max())
+def test_a_single_fitted_region_is_enough(score: OutlierScore) -> None:
+    score.fit(*fitted(1))
+    found = score.score(features(4))
+    assert found.shape == (4,)
+    assert bool(torch.isfinite(found).all())
+
+
+@pytest.mark.parametrize("name", sorted({*registered()} - {"margin", "probability"}))
+def test_larger_is_more_outlying(name: str) -> None:
+    """Those two are left out: they ask between which classes, not how far."""
+    prototypes = torch.eye(12)[:N_CLASSES]
+    class_ids = torch.arange(30) % N_CLASSES
+    near = F.normalize(prototypes[class_ids] + 0.1 * torch.randn(30, 12), dim=1)
+    score = create_outlier_score(name)
+    score.fit(RegionFeatures(near, near), class_ids, prototypes)
+    fresh = F.normalize(prototypes[class_ids] + 0.1 * torch.randn(30, 12), dim=1)
+    far = torch.eye(12)[7:8]
+    strange = float(score.score(RegionFeatures(far, far)))
+    assert strange > float(score.score(RegionFeatures(fresh, fresh)).max())
+
+
+@pytest.mark.parametrize("name", ["margin", "probability"])
+def test_between_two_classes_is_more_outlying_than_in_one(name: str) -> None:
+    prototypes = torch.eye(12)[:N_CLASSES]
+    score = create_outlier_score(name)
+    score.fit(RegionFeatures(prototypes, prototypes), torch.arange(3), prototypes)
+    between = F.normalize(prototypes[:1] + prototypes[1:2], dim=1)
+    z = torch.cat([between, prototypes])
+    found = score.score(RegionFeatures(z, z))
+    assert float(found[0]) > float(found[1:].max())
 
 
 def test_a_score_does_not_depend_on_the_other_queries(score: OutlierScore) -> None:
-    score.fit(unit(20), unit(4))
-    queries = unit(9)
-    alone = torch.cat([score.score(z[None]) for z in queries])
-    torch.testing.assert_close(alone, score.score(queries), atol=1e-6, rtol=0)
+    score.fit(*fitted(20))
+    queries = features(9)
+    alone = torch.cat([score.score(queries[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(alone, score.score(queries), atol=1e-5, rtol=1e-5)
 
 
-def test_state_restores_it_to_the_bit(score: OutlierScore) -> None:
-    queries = unit(5)
-    score.fit(unit(20), unit(4))
-    other = create_outlier_score(score.name)
+def test_state_and_arguments_restore_it_to_the_bit(score: OutlierScore) -> None:
+    queries = features(5)
+    score.fit(*fitted(20))
+    other = create_outlier_score(score.name, score.arguments())
     other.load_state({k: v.clone() for k, v in score.state().items()})
     assert torch.equal(other.score(queries), score.score(queries))
 
 
+@pytest.mark.parametrize("name", ON_POINTS)
+def test_it_looks_at_the_points_that_it_is_told(name: str) -> None:
+    known, queries = RegionFeatures(unit(20), unit(20)), RegionFeatures(unit(5), unit(5))
+    class_ids, prototypes = torch.arange(20) % 2, unit(N_CLASSES)
+    one, other = (create_outlier_score(name, {"frozen": f}) for f in (True, False))
+    one.fit(known, class_ids, prototypes)
+    other.fit(RegionFeatures(known.frozen, known.embeddings), class_ids, prototypes)
+    swapped = RegionFeatures(queries.frozen, queries.embeddings)
+    assert torch.equal(one.score(queries), other.score(swapped))
+    assert not torch.equal(one.score(queries), one.score(swapped))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("energy", {"temperature": 0.5}),
+        ("key_value_cache", {"blend": 0.3, "nearest": 2, "sharpness": 2.0}),
+        ("local_density", {"nearest": 2}),
+        ("mahalanobis", {"shrinkage": 0.5}),
+        ("margin", {"temperature": 0.5}),
+        ("neighbour", {"k": 1}),
+        ("probability", {"temperature": 0.5}),
+        ("vmf", {"shrinkage": 0.0}),
+    ],
+)
+def test_arguments_are_told_and_have_an_effect(name: str, arguments: dict[str, Any]) -> None:
+    usual, changed = create_outlier_score(name), create_outlier_score(name, arguments)
+    assert changed.arguments() == usual.arguments() | arguments
+    known, queries = fitted(20), features(5)
+    usual.fit(*known)
+    changed.fit(*known)
+    assert not torch.allclose(usual.score(queries), changed.score(queries))
+
+
 def test_what_was_fitted_is_a_copy(score: OutlierScore) -> None:
-    fitted, prototypes, queries = unit(20), unit(4), unit(5)
-    score.fit(fitted, prototypes)
+    known, queries = fitted(20), features(5)
+    score.fit(*known)
     before = score.score(queries)
-    fitted.zero_()
-    prototypes.zero_()
+    for tensor in (known[0].embeddings, known[0].frozen, known[1], known[2]):
+        tensor.zero_()
     assert torch.equal(before, score.score(queries))
+
+
+def test_a_new_fit_forgets_the_old_one(score: OutlierScore) -> None:
+    queries, known = features(5), fitted(20)
+    score.fit(*fitted(9))
+    score.fit(*known)
+    other = create_outlier_score(score.name)
+    other.fit(*known)
+    assert torch.equal(other.score(queries), score.score(queries))
 
 
 def test_it_must_be_fitted_first(score: OutlierScore) -> None:
     assert score.state() == {}
     with pytest.raises(NotFittedError, match=f"outlier score '{score.name}': expected fit"):
-        score.score(unit(1))
+        score.score(features(1))
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -16,6 +16,7 @@ from protoanomalyncd.errors import ConfigurationError
 # Every setting stands in exactly one of the two: refused values, or why any value goes.
 BAD: dict[str, list[Any]] = {
     "n_novel_classes": [1, 0, -1, "many", 2.5, None],
+    "classes": ["known", "", None],
     "seed": [-1, 2**31, 1.0, "1"],
     "detector.image_size": [31, 0, "big", 64.5, True, None],
     "detector.source": [5, None],
@@ -159,6 +160,7 @@ def test_the_defaults_are_valid_and_round_trip() -> None:
     [
         ("n_novel_classes", 9),
         ("count.max_classes", 9),
+        ("classes", "all"),
         ("seed", 2**31 - 1),
         ("device", "cuda:1"),
         ("detector.source", "folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import resource
 import sys
@@ -22,7 +23,7 @@ from protoanomalyncd.cli.console import (
 )
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
-from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
+from protoanomalyncd.discovery.evidence import describe_classes, metrics_of, split_of
 from protoanomalyncd.errors import ConfigurationError, InputError, MissingDependencyError
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.persistence import names
@@ -116,7 +117,7 @@ def _write_results(
     metrics = metrics_of(discovery)
     if discovery.count is not None:
         write_json(folder / names.COUNT, discovery.count.to_dict())
-    write_json(folder / names.METRICS, _summary(metrics, discovery, config, seconds))
+    write_json(folder / names.METRICS, _summary(metrics, model, config, seconds))
     text = yaml.safe_dump({**inputs, **config.to_dict()}, sort_keys=False)
     write_text(
         folder / names.CONFIG_YAML,
@@ -125,13 +126,20 @@ def _write_results(
 
 
 def _summary(
-    metrics: Any, discovery: Discovery, config: Config, seconds: dict[str, float]
+    metrics: Any, model: ProtoAnomalyNCD, config: Config, seconds: dict[str, float]
 ) -> dict[str, Any]:
+    discovery = model.discovery_
     found = {i.class_id for i in discovery.images if i.class_id >= 0}
     values: dict[str, Any] = {"nmi": None, "ari": None, "f1": None, "n_classes_true": None}
     values |= {"n_classes_found": len(found)}
     if metrics is not None:
         values |= metrics.to_dict()
+    known = list(model.base_classes_)
+    split = split_of(discovery, known)
+    values |= {
+        "known_classes": known,
+        "split_accuracy": None if split is None else dataclasses.asdict(split),
+    }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return values | {
         "n_images": len(discovery.images),

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from protoanomalyncd.cli.console import console
-from protoanomalyncd.discovery.metrics import ClusterMetrics
+from protoanomalyncd.discovery.metrics import ClusterMetrics, SplitAccuracy, split_accuracy
 from protoanomalyncd.discovery.metrics import evaluate as compare
 from protoanomalyncd.errors import DatasetError
 from protoanomalyncd.persistence import names
-from protoanomalyncd.persistence.files import write_json
+from protoanomalyncd.persistence.files import read_json, write_json
 from protoanomalyncd.reports.tables import read_predictions
 
 __all__ = ["evaluate"]
 
 
-def evaluate(run: Path, json: Path | None = None) -> ClusterMetrics:
+def evaluate(
+    run: Path, json: Path | None = None, known: Sequence[str] | None = None
+) -> ClusterMetrics:
     """Compare the saved predictions with the saved true classes.
 
     Args:
         run: folder of a run or of predictions.
         json: also write the metrics to this file.
+        known: true classes that were labelled; None = what the run says of its labelled set.
 
     Raises:
         DatasetError: there are no predictions, or no image has a true class.
@@ -35,11 +40,29 @@ def evaluate(run: Path, json: Path | None = None) -> ClusterMetrics:
     rows = [row for row in read_predictions(path) if row.true_class is not None]
     if not rows:
         raise DatasetError(f"{path}: expected true classes to compare with, but no image has one")
-    metrics = compare([str(row.true_class) for row in rows], [row.class_id for row in rows])
+    true, found = [str(row.true_class) for row in rows], [row.class_id for row in rows]
+    metrics = compare(true, found)
+    known = _known_of(run) if known is None else known
+    split = split_accuracy(true, found, known) if set(true) & set(known) else None
     _show(metrics, {row.class_id: row.class_name for row in rows})
+    if split is not None:
+        _show_split(split)
     if json is not None:
-        write_json(json, metrics.to_dict())
+        values = None if split is None else dataclasses.asdict(split)
+        write_json(json, metrics.to_dict() | {"split_accuracy": values})
     return metrics
+
+
+def _known_of(run: Path) -> list[str]:
+    """Names of the labelled classes; none in a folder of predictions, which does not know them."""
+    path = run / names.METRICS
+    return list(read_json(path).get("known_classes", [])) if path.is_file() else []
+
+
+def _show_split(split: SplitAccuracy) -> None:
+    shown = {"all": split.all, "old (labelled)": split.old, "new": split.new}
+    parts = [f"{name} {value:.3f}" for name, value in shown.items() if value is not None]
+    console.print(f"accuracy over all classes, matched once: {', '.join(parts)}")
 
 
 def _show(metrics: ClusterMetrics, class_names: dict[int, str]) -> None:

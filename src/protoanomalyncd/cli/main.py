@@ -177,6 +177,12 @@ def _discover_parser() -> ArgumentParser:
         help="number of classes to find, the normal class included (5 kinds of defect: 6); auto = "
         "estimated, see --count.min_classes and --count.max_classes",
     )
+    parser.add_argument(
+        "--classes",
+        choices=("novel", "all"),
+        default="novel",
+        help="classes that results may name: the novel ones, or the labelled ones too",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished run in --out")
@@ -208,6 +214,12 @@ def _predict_parser() -> ArgumentParser:
         help="object masks of the images, if the model was fitted with object masks",
     )
     parser.add_argument(
+        "--classes",
+        choices=("novel", "all"),
+        default=None,
+        help="classes that results may name; default: as the model was fitted",
+    )
+    parser.add_argument(
         "--device", type=str | None, default=None, help="instead of the model's own"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
@@ -222,6 +234,13 @@ def _evaluate_parser() -> ArgumentParser:
     parser.add_argument("run", type=Path, help="folder made by discover or predict")
     parser.add_argument(
         "--json", type=Path | None, default=None, help="also write the metrics to this file"
+    )
+    parser.add_argument(
+        "--known",
+        type=list[str] | None,
+        default=None,
+        help="true classes that were labelled, for the accuracy over all classes; default: those "
+        "of the run's labelled set",
     )
     return parser
 
@@ -295,6 +314,7 @@ def _run_discover(options: Namespace) -> None:
     stages: dict[str, Any] = {name: getattr(options, name) for name in _STAGES}
     config = Config(
         n_novel_classes=options.n_novel_classes,
+        classes=options.classes,
         seed=options.seed,
         device=options.device,
         detector=stages.pop("detector"),
@@ -320,6 +340,7 @@ def _run_predict(options: Namespace) -> None:
         options.images,
         options.out,
         options.maps,
+        options.classes,
         options.device,
         options.overwrite,
         options.quiet,
@@ -330,7 +351,7 @@ def _run_predict(options: Namespace) -> None:
 def _run_evaluate(options: Namespace) -> None:
     from protoanomalyncd.cli.evaluate import evaluate
 
-    evaluate(options.run, options.json)
+    evaluate(options.run, options.json, options.known)
 
 
 def _run_ablate(options: Namespace) -> None:

@@ -8,6 +8,7 @@ from protoanomalyncd.cli.console import console, logging_to, progress_bars, show
 from protoanomalyncd.cli.discover import write_tables
 from protoanomalyncd.cli.results import refuse_nothing, results_folder
 from protoanomalyncd.datasets import load_dataset
+from protoanomalyncd.discovery.classifier import Classes
 from protoanomalyncd.discovery.evidence import describe_classes
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.persistence import names
@@ -21,6 +22,7 @@ def predict(
     images: Path,
     out: Path,
     maps: Path | None = None,
+    classes: Classes | None = None,
     device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -33,6 +35,7 @@ def predict(
         images: folder of new images.
         out: folder of the results.
         maps: anomaly maps of the new images; needed if the model was fitted with maps.
+        classes: ``novel`` or ``all``; None = as the model was fitted.
         device: instead of the model's.
         overwrite: replace earlier results.
         quiet: no progress bars.
@@ -49,7 +52,7 @@ def predict(
         progress_bars(quiet) as on_progress,
     ):
         folders = {"maps": maps, "object_masks": object_masks, "work_dir": work}
-        found = fitted.predict(dataset, **folders, on_progress=on_progress)
+        found = fitted.predict(dataset, **folders, classes=classes, on_progress=on_progress)
         refuse_nothing(found, images)
         write_tables(results, found, f"Defect classes in {dataset.root.name}")
     show_skipped(found.skipped)

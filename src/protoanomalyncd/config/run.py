@@ -32,11 +32,14 @@ class Config:
     Args:
         n_novel_classes: classes of the unlabelled set, its normal class included; ``auto`` =
             estimated (`count`).
+        classes: which classes results may name: ``novel`` (as published) or ``all``, the labelled
+            ones too.
         seed: of every random choice.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     """
 
     n_novel_classes: int | Literal["auto"] = "auto"
+    classes: Literal["novel", "all"] = "novel"
     seed: int = 0
     device: str = "cpu"
     detector: MapConfig = field(default_factory=MapConfig)
@@ -58,6 +61,7 @@ class Config:
                 "at least 2, or auto",
                 self.n_novel_classes,
             )
+        require(self.classes in ("novel", "all"), "classes", "novel or all", self.classes)
         require(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
         require(
             self.embedding.input_size <= self.crops.size,

@@ -67,7 +67,8 @@ def export_model(
             f"{model._localiser.name!r}; the graph takes no object masks yet"
         )
     _check_target(folder, overwrite)
-    check_score(classifier.outlier_score, classifier.encoder.embed_dim)
+    encoder = classifier.encoder
+    check_score(classifier.outlier_score, (encoder.embed_dim, encoder.frozen_dim))
     graph = ClassifierGraph(classifier, model.config.crops.size).eval()
     temporary = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.tmp")
     ensure_folder(temporary)
@@ -133,7 +134,7 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
         ["0", "1", "2"],
         [dict.fromkeys(DESCRIPTORS, 0.3), dict.fromkeys(DESCRIPTORS, -0.2), NOTHING],
     )
-    regions = classifier.classify(classifier.embed(crops))
+    regions = classifier.classify(classifier.look(crops))
     # Not the ids: between two equally likely classes the last bit decides.
     expected = {
         "embedding": regions.embeddings,

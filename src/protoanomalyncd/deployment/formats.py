@@ -49,19 +49,19 @@ def check_packages(kind: str) -> None:
             ) from error
 
 
-def check_score(score: Any, embed_dim: int) -> None:
+def check_score(score: Any, widths: tuple[int, int]) -> None:
     """See whether an outlier score can become part of a graph.
 
     Args:
         score: fitted `OutlierScore`.
-        embed_dim: C.
+        widths: of the embeddings and the frozen views.
 
     Raises:
         ConfigurationError: it cannot.
     """
-    example = torch.nn.functional.normalize(torch.ones(2, embed_dim), dim=1)
+    examples = [torch.nn.functional.normalize(torch.ones(2, width), dim=1) for width in widths]
     try:
-        _traced(ScoreGraph(score), (example,))
+        _traced(ScoreGraph(score), (examples[0], examples[1]))
     except Exception as error:  # torch.export raises many kinds, some of them internal
         raise ConfigurationError(
             f"outliers.score {score.name!r} cannot be exported ({_reason(error)}); "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from protoanomalyncd.discovery.classifier import RegionClassifier
-from protoanomalyncd.discovery.outliers import OutlierScore
+from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.structures import OUTLIER
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
@@ -35,7 +35,7 @@ must not reject."""
 
 
 class ScoreGraph(nn.Module):
-    """An outlier score alone: unit embeddings (B, C) -> (B,).
+    """An outlier score alone.
 
     Args:
         score: fitted.
@@ -45,9 +45,9 @@ class ScoreGraph(nn.Module):
         super().__init__()
         self._score = score
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, C) -> (B,), larger = more outlying."""
-        return self._score.score(embeddings)
+    def forward(self, embeddings: Tensor, frozen: Tensor) -> Tensor:
+        """Unit embeddings (B, C) and frozen views (B, C') -> (B,), larger = more outlying."""
+        return self._score.score(RegionFeatures(embeddings, frozen))
 
 
 class ClassifierGraph(nn.Module):
@@ -88,7 +88,7 @@ class ClassifierGraph(nn.Module):
         z = self.encoder(replace(tokens, descriptors=descriptors))
         posterior = torch.softmax(self.head(z) / self.temperature, dim=1)
         probabilities = restrict_to_novel(posterior, self.head.n_base)[:, self.head.n_base :]
-        outlier = self.outlier(z)
+        outlier = self.outlier(z, self.encoder.frozen_view(tokens))
         class_id = probabilities.argmax(dim=1)
         if self.threshold is not None:
             class_id = torch.where(outlier > self.threshold, OUTLIER, class_id)

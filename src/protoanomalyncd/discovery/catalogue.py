@@ -20,9 +20,11 @@ class Catalogue:
     """Names and mergers of classes.
 
     Args:
-        names: first name of class k at position k.
+        names: first name of novel class k at position k.
         normal_class: class reserved for normal images, None where there is none.
         count: how the number of classes was estimated, None where it was given.
+        known: names of the labelled classes, which follow the novel ones; where a novel class has
+            the same name, " (known)" is added.
     """
 
     def __init__(
@@ -30,9 +32,12 @@ class Catalogue:
         names: Sequence[str],
         normal_class: int | None = 0,
         count: CountEstimate | None = None,
+        known: Sequence[str] = (),
     ) -> None:
-        self._names = list(names)
-        self._target = list(range(len(names)))
+        taken = {*names, "outlier"}
+        self._names = [*names, *(f"{k} (known)" if k in taken else k for k in known)]
+        self._target = list(range(len(self._names)))
+        self._n_known = len(known)
         self.normal_class = normal_class
         self.count = count
 
@@ -43,6 +48,11 @@ class Catalogue:
     def names(self) -> tuple[str, ...]:
         """Name of each class; a merged class goes by the name of what it was merged into."""
         return tuple(self._names[self._target[k]] for k in range(len(self)))
+
+    @property
+    def known_classes(self) -> tuple[int, ...]:
+        """Ids of the labelled classes."""
+        return tuple(range(len(self) - self._n_known, len(self)))
 
     def rename(self, class_id: int, name: str) -> None:
         """Call a class by another name.
@@ -92,6 +102,7 @@ class Catalogue:
             regions=regions,
             normal_class=self.normal_class,
             count=self.count,
+            known_classes=self.known_classes,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +112,7 @@ class Catalogue:
             "target": self._target,
             "normal_class": self.normal_class,
             "count": None if self.count is None else self.count.to_dict(),
+            "n_known": self._n_known,
         }
 
     @classmethod
@@ -113,6 +125,7 @@ class Catalogue:
             None if count is None else CountEstimate.from_dict(count),
         )
         catalogue._target = list(values["target"])
+        catalogue._n_known = values.get("n_known", 0)
         return catalogue
 
     def _id(self, class_id: int) -> int:

@@ -1,18 +1,22 @@
 """Crops -> classes: the fitted encoder, prototypes and outlier score at work.
 
-Letters: R regions, I images, C channels, K = B + N classes.
+Two sets of answers: the N novel classes alone, as published, or *all* classes, where the B known
+ones stay available. A novel class has the same id in both, 0..N-1; the known ones follow, N..N+B-1.
+
+Letters: R regions, I images, C channels, K = B + N classes, A = N or K classes that may win.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.merge_regions import merge_regions
-from protoanomalyncd.discovery.outliers import OutlierScore
+from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.structures import OUTLIER
@@ -20,7 +24,10 @@ from protoanomalyncd.training.crop_set import CropSet
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
 
-__all__ = ["ImageScores", "RegionClassifier", "RegionScores"]
+__all__ = ["Classes", "ImageScores", "RegionClassifier", "RegionScores"]
+
+Classes: TypeAlias = Literal["novel", "all"]
+"""Which classes may win: the novel ones, or the known ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class RegionScores:
 
     Args:
         embeddings: unit embeddings (R, C).
-        probabilities: of the N novel classes (R, N); base classes are left out, as published.
+        probabilities: of the classes that may win (R, A).
         class_ids: (R,), -1 = rejected.
         outlier_scores: (R,), larger = more outlying.
     """
@@ -45,7 +52,7 @@ class ImageScores:
     """Classes of images.
 
     Args:
-        probabilities: (I, N).
+        probabilities: (I, A).
         class_ids: (I,), -1 = rejected.
         outlier_scores: maximum over the image's regions, (I,).
     """
@@ -74,39 +81,61 @@ class RegionClassifier:
     threshold: float | None = None
 
     @torch.no_grad()
-    def embed(self, crops: CropSet) -> Tensor:
-        """Plain views of crops -> unit embeddings (R, C), on the CPU."""
+    def look(self, crops: CropSet) -> RegionFeatures:
+        """Plain views of crops -> what classes and outlier scores are read from, on the CPU."""
         side = self.encoder.config.input_size
         mask_only = self.encoder.config.guidance.mask_only
         device = self.head.weight.device
-        rows = []
+        embeddings, frozen = [], []
         described = torch.from_numpy(np.array(crops.descriptors)).to(device)
         for i, (image, mask, amap) in enumerate(
             zip(crops.images, crops.masks, crops.maps, strict=True)
         ):
             on_object = crops.object_of(i)
             window, values = plain_view(image, mask, amap, side, mask_only, on_object)
-            rows.append(
-                self.encoder.embed(
-                    torch.from_numpy(window)[None].to(device),
-                    torch.from_numpy(values)[None].to(device),
-                    descriptors=described[i : i + 1],
-                ).cpu()
+            seen = self.encoder.look(
+                torch.from_numpy(window)[None].to(device),
+                torch.from_numpy(values)[None].to(device),
+                described[i : i + 1],
             )
-        return torch.cat(rows)
+            embeddings.append(seen[0].cpu())
+            frozen.append(seen[1].cpu())
+        return RegionFeatures(torch.cat(embeddings), torch.cat(frozen))
 
     @torch.no_grad()
-    def classify(self, embeddings: Tensor) -> RegionScores:
-        """Unit embeddings (R, C) -> classes, region by region."""
-        prototypes = self.head.prototypes.cpu()
+    def embed(self, crops: CropSet) -> Tensor:
+        """Plain views of crops -> unit embeddings (R, C), on the CPU."""
+        return self.look(crops).embeddings
+
+    @torch.no_grad()
+    def posterior(self, embeddings: Tensor, classes: Classes = "novel") -> Tensor:
+        """Unit embeddings (R, C) -> probabilities of the classes that may win (R, A).
+
+        Novel classes come first. With ``novel`` the known ones are left out and the rest is
+        renormalised, as published.
+        """
+        prototypes, n_base = self.head.prototypes.cpu(), self.head.n_base
         # One row at a time: the last bits of a matrix product depend on the number of rows.
         cosines = torch.stack([prototypes @ z for z in embeddings])
         posterior = torch.softmax(cosines / self.temperature, dim=1)
-        probabilities = restrict_to_novel(posterior, self.head.n_base)[:, self.head.n_base :]
-        outlier = torch.cat([self.outlier_score.score(z[None]) for z in embeddings])
-        return RegionScores(
-            embeddings, probabilities, self._reject(probabilities.argmax(dim=1), outlier), outlier
+        if classes == "novel" or n_base == 0:
+            return restrict_to_novel(posterior, n_base)[:, n_base:]
+        return torch.cat([posterior[:, n_base:], posterior[:, :n_base]], dim=1)
+
+    @torch.no_grad()
+    def classify(self, regions: RegionFeatures, classes: Classes = "novel") -> RegionScores:
+        """R regions -> classes, region by region."""
+        probabilities = self.posterior(regions.embeddings, classes)
+        outlier = torch.cat(
+            [self.outlier_score.score(regions[r : r + 1]) for r in range(len(regions))]
         )
+        class_ids = self._reject(probabilities.argmax(dim=1), outlier)
+        return RegionScores(regions.embeddings, probabilities, class_ids, outlier)
+
+    def prototype_of(self, class_ids: Tensor) -> Tensor:
+        """Class ids, novel first (R,) -> places among the prototypes, known first (R,)."""
+        n_base, n_novel = self.head.n_base, self.head.n_novel
+        return torch.where(class_ids < n_novel, class_ids + n_base, class_ids - n_novel)
 
     def merge(self, regions: RegionScores, image_index: Tensor, areas: Tensor) -> ImageScores:
         """Regions -> images.
@@ -117,10 +146,7 @@ class RegionClassifier:
             areas: share of the image that each region covers, (R,).
         """
         merged = merge_regions(regions.probabilities, image_index, areas)
-        n_images = len(merged)
-        outlier = torch.full((n_images,), -np.inf).scatter_reduce(
-            0, image_index, regions.outlier_scores, reduce="amax"
-        )
+        outlier = image_scores(regions.outlier_scores, image_index)
         return ImageScores(merged, self._reject(merged.argmax(dim=1), outlier), outlier)
 
     def _reject(self, class_ids: Tensor, outlier: Tensor) -> Tensor:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from protoanomalyncd.config import MEBinConfig
-from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
+from protoanomalyncd.discovery.metrics import (
+    ClusterMetrics,
+    SplitAccuracy,
+    evaluate,
+    split_accuracy,
+)
 from protoanomalyncd.localisation import ObjectStore
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.regions.descriptors import phrase
 from protoanomalyncd.regions.mebin import binarise
 from protoanomalyncd.structures import Discovery, FloatArray, ImageArray, MapRange, MaskArray
 
-__all__ = ["Evidence", "describe_classes", "metrics_of"]
+__all__ = ["Evidence", "describe_classes", "metrics_of", "split_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,11 @@ def metrics_of(discovery: Discovery) -> ClusterMetrics | None:
     """Agreement with the true classes, over the images that have one; None where none has."""
     known = [(i.true_class, i.class_id) for i in discovery.images if i.true_class is not None]
     return evaluate([t for t, _ in known], [c for _, c in known]) if known else None
+
+
+def split_of(discovery: Discovery, known: Collection[str]) -> SplitAccuracy | None:
+    """Accuracy over all, known and novel classes; None where no image is truly of a known class."""
+    pairs = [(i.true_class, i.class_id) for i in discovery.images if i.true_class is not None]
+    if not any(true in known for true, _ in pairs):
+        return None
+    return split_accuracy([true for true, _ in pairs], [k for _, k in pairs], known)

@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
-from protoanomalyncd.discovery.classifier import ImageScores, RegionClassifier, RegionScores
+from protoanomalyncd.discovery.classifier import (
+    Classes,
+    ImageScores,
+    RegionClassifier,
+    RegionScores,
+)
 from protoanomalyncd.discovery.layout2d import flat_positions
+from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.structures import (
     OUTLIER,
     Discovery,
@@ -41,21 +46,23 @@ def gather(
     classifier: RegionClassifier,
     class_names: tuple[str, ...],
     found: Sequence[_Cropped],
-    embeddings: Tensor,
+    features: RegionFeatures,
     skipped: Sequence[Skipped],
     evidence: Evidence | None,
     seed: int,
+    classes: Classes = "novel",
 ) -> Discovery:
     """Classify regions, merge them into images, and sort everything by name.
 
     Args:
         classifier: fitted.
-        class_names: of the novel classes.
+        class_names: of the novel classes, then of the known ones.
         found: images with their regions.
-        embeddings: of all regions, in the order of `found` (R, C).
+        features: of all regions, in the order of `found`.
         skipped: what was left out.
         evidence: loaders behind the results.
         seed: of the flat map.
+        classes: which may win.
     """
     if not found:
         return Discovery(class_names, (), (), tuple(skipped), evidence=evidence)
@@ -64,10 +71,10 @@ def gather(
         [0.0 if r.whole_image else r.area for image in found for r in image.regions],
         dtype=torch.float64,
     )
-    regions = classifier.classify(embeddings)
+    regions = classifier.classify(features, classes)
     merged = classifier.merge(regions, image_index, areas)
     images = [_image(found[i], merged, i) for i in range(len(found))]
-    rows = _regions(found, regions, flat_positions(embeddings, seed))
+    rows = _regions(found, regions, flat_positions(features.embeddings, seed))
     return Discovery(
         class_names,
         tuple(sorted(images, key=lambda i: i.name)),

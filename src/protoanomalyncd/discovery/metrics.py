@@ -18,7 +18,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -31,7 +31,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from protoanomalyncd.errors import InputError
 from protoanomalyncd.structures import OUTLIER
 
-__all__ = ["ClassMetrics", "ClusterMetrics", "evaluate"]
+__all__ = ["ClassMetrics", "ClusterMetrics", "SplitAccuracy", "evaluate", "split_accuracy"]
 
 Label = str | int
 
@@ -156,6 +156,58 @@ def evaluate(true: Sequence[Label], found: Sequence[int]) -> ClusterMetrics:
             name: _class_metrics(confusion, i, pairs.get(i), columns)
             for i, name in enumerate(classes)
         },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAccuracy:
+    """Clustering accuracy as generalised category discovery reports it.
+
+    Args:
+        all: share of all samples whose id is matched to their class, in [0, 1].
+        old: the same among samples of known classes; None without any.
+        new: the same among samples of novel classes; None without any.
+        n_old: samples of known classes.
+        n_new: samples of novel classes.
+    """
+
+    all: float
+    old: float | None
+    new: float | None
+    n_old: int
+    n_new: int
+
+
+def split_accuracy(
+    true: Sequence[Label], found: Sequence[int], known: Collection[Label]
+) -> SplitAccuracy:
+    """Accuracy over all classes, over known (old) and over novel (new) ones.
+
+    Ids are matched once, over all samples (Hungarian method), and the two parts are read from that
+    one matching: nothing is gained by calling a novel class twice by two ids.
+
+    Source: [ref] CVMI-Lab/SimGCD, ``util/cluster_and_log_utils.py`` (``split_cluster_acc_v2``).
+    Difference: rejected samples (-1) are allowed, and each is an error.
+
+    Args:
+        true: name of the true class of each sample.
+        found: found id of each sample, at least 0, or -1.
+        known: names of the classes that were labelled.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    names, ids = _checked(true, found)
+    matching = evaluate(names, ids).matching
+    right = [matching.get(k) == name for name, k in zip(names, ids, strict=True)]
+    old = [r for r, name in zip(right, names, strict=True) if name in known]
+    new = [r for r, name in zip(right, names, strict=True) if name not in known]
+    return SplitAccuracy(
+        all=sum(right) / len(right),
+        old=sum(old) / len(old) if old else None,
+        new=sum(new) / len(new) if new else None,
+        n_old=len(old),
+        n_new=len(new),
     )
 
 

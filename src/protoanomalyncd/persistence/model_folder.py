@@ -146,7 +146,8 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         config.prototypes.projection_dim,
     )
     head.weight.data = prototypes.clone()
-    outlier = create_outlier_score(config.outliers.score)
+    rejection = values["outliers"]
+    outlier = create_outlier_score(rejection["score"], rejection["arguments"])
     outlier.load_state(
         {k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")}
     )
@@ -155,7 +156,7 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         head.to(model.config.device).eval(),
         config.prototypes.temperature,
         outlier,
-        values["threshold"],
+        rejection["threshold"],
     )
     model._catalogue = Catalogue.from_dict(values["catalogue"])
     model._map_range = MapRange(**values["map_range"])
@@ -188,7 +189,11 @@ def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
         "map_range": {"low": model.map_range_.low, "high": model.map_range_.high},
         "detector": {"name": source.name, "arguments": source.arguments()},
         "localiser": {"name": localiser.name, "arguments": localiser.arguments()},
-        "threshold": classifier.threshold,
+        "outliers": {
+            "score": classifier.outlier_score.name,
+            "arguments": classifier.outlier_score.arguments(),
+            "threshold": classifier.threshold,
+        },
     }
 
 

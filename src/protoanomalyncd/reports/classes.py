@@ -13,6 +13,7 @@ from protoanomalyncd.structures import OUTLIER, Discovery, ImageResult
 __all__ = ["ClassSummary", "summarise_classes"]
 
 _NORMAL_WORDS = "nothing unusual that would make it a defect"
+_KNOWN_WORDS = "a labelled class"
 _OUTLIER_WORDS = "too unlike every kind to be given a name"
 
 
@@ -46,16 +47,20 @@ class ClassSummary:
 
 
 def summarise_classes(discovery: Discovery, descriptions: Mapping[int, str]) -> list[ClassSummary]:
-    """Defects by falling number of images, then outliers if any, then the normal class."""
+    """Defects by falling number of images, then outliers if any, then the normal class.
+
+    A labelled class to which nothing belongs is left out: it came with other products.
+    """
     members: dict[int, list[ImageResult]] = {k: [] for k in range(len(discovery.class_names))}
     members[OUTLIER] = []
     for image in discovery.images:
         members[image.class_id].append(image)
     regions = Counter(r.class_id for r in discovery.regions if not r.region.whole_image)
+    may_be_absent = {OUTLIER, *discovery.known_classes}
     summaries = [
         _summarise(discovery, descriptions, class_id, images, regions[class_id])
         for class_id, images in members.items()
-        if class_id != OUTLIER or images or regions[OUTLIER]
+        if images or regions[class_id] or class_id not in may_be_absent
     ]
     order = {"defect": 0, "outlier": 1, "normal": 2}
     return sorted(summaries, key=lambda s: (order[s.role], -len(s.images), s.class_id))
@@ -69,6 +74,9 @@ def _summarise(
     n_regions: int,
 ) -> ClassSummary:
     role, words = "defect", ""
+    description = descriptions.get(class_id, "")
+    if class_id in discovery.known_classes:
+        description = "; ".join(part for part in (_KNOWN_WORDS, description) if part)
     if class_id == OUTLIER:
         role, words = "outlier", _OUTLIER_WORDS
     elif class_id == discovery.normal_class:
@@ -78,7 +86,7 @@ def _summarise(
         class_id=class_id,
         name="could not be named" if class_id == OUTLIER else discovery.class_name(class_id),
         role=role,
-        description=descriptions.get(class_id, "") or words,
+        description=description or words,
         colour=class_colour(discovery, class_id),
         images=tuple(sorted(images, key=lambda i: (-i.confidence, i.outlier_score, i.name))),
         n_regions=n_regions,

@@ -126,6 +126,11 @@ class GuidedEncoder(nn.Module):
         """Last entries of an embedding that no training changes: the descriptors'."""
         return 0 if self.descriptors is None else self.descriptors.width
 
+    @property
+    def frozen_dim(self) -> int:
+        """Width of a frozen view: class token and mean of the patches."""
+        return 2 * self.backbone.embed_dim
+
     def tokens(
         self, images: Tensor, anomaly: Tensor, guidance: GuidanceConfig | None = None
     ) -> Tokens:
@@ -159,6 +164,38 @@ class GuidedEncoder(nn.Module):
             return z
         fused: Tensor = self.descriptors(z, tokens.descriptors)
         return fused
+
+    @staticmethod
+    def frozen_view(tokens: Tokens) -> Tensor:
+        """What the frozen part alone sees in crops, before the trained tail.
+
+        *Ours*: the class token beside the mean of the patch tokens, weighted as an attention with
+        equal keys would weigh them, softmax(M). Training cannot make new things in it look known.
+
+        Args:
+            tokens: of B crops.
+
+        Returns:
+            Unit rows (B, `frozen_dim`).
+        """
+        weights = torch.softmax(tokens.bias.float(), dim=1)
+        patches = (weights.unsqueeze(1) @ tokens.patches.float()).squeeze(1)
+        parts = [F.normalize(part, dim=-1) for part in (tokens.cls.float(), patches)]
+        return F.normalize(torch.cat(parts, dim=-1), dim=-1)
+
+    @torch.no_grad()
+    def look(
+        self, images: Tensor, anomaly: Tensor, descriptors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """At least one crop -> unit embeddings (B, C) and frozen views, as `embed`."""
+        rows = []
+        for i in range(len(images)):
+            tokens = self.tokens(images[i : i + 1], anomaly[i : i + 1])
+            if descriptors is not None:
+                tokens = replace(tokens, descriptors=descriptors[i : i + 1])
+            rows.append((self(tokens), self.frozen_view(tokens)))
+        embeddings, frozen = zip(*rows, strict=True)
+        return torch.cat(embeddings), torch.cat(frozen)
 
     @torch.no_grad()
     def embed(

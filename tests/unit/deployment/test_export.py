@@ -18,6 +18,7 @@ from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.deployment import Runtime, export_model, formats
 from protoanomalyncd.deployment.export import _compare
 from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.errors import (
     ConfigurationError,
     InputError,
@@ -38,7 +39,7 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
     """One by one and as one batch."""
     crops, model = random_crops(n_crops), exported.model
     described = [dict(zip(DESCRIPTORS, map(float, row), strict=True)) for row in crops.descriptors]
-    expected = model.classifier_.classify(model.classifier_.embed(crops))
+    expected = model.classifier_.classify(model.classifier_.look(crops))
     names = [model.catalogue_.to_dict()["target"][k] if k >= 0 else -1 for k in expected.class_ids]
     for batch_size in (1, n_crops):
         runtime = Runtime(exported.folder, engine=engine, batch_size=batch_size)
@@ -154,11 +155,12 @@ class WaywardScore:
 
     name: ClassVar[str] = "wayward"
 
-    def fit(self, embeddings: Tensor, prototypes: Tensor) -> None:
+    def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         pass
 
-    def score(self, embeddings: Tensor) -> Tensor:
-        return embeddings[:, 0] if float(embeddings.sum()) > 0 else embeddings[:, 1]
+    def score(self, regions: RegionFeatures) -> Tensor:
+        z = regions.embeddings
+        return z[:, 0] if float(z.sum()) > 0 else z[:, 1]
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -169,7 +171,7 @@ class WaywardScore:
 
 def test_a_score_that_no_graph_can_hold_is_told_in_one_line() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        formats.check_score(WaywardScore(), 8)
+        formats.check_score(WaywardScore(), (8, 16))
     assert "outliers.score 'wayward' cannot be exported" in str(caught.value)
     assert "such as cosine" in str(caught.value)
     assert "\n" not in str(caught.value)

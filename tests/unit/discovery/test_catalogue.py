@@ -95,3 +95,25 @@ def test_it_is_saved_as_json_and_read_back() -> None:
     assert again.apply(raw(3, 1)) == made.apply(raw(3, 1))
     again.rename(1, "other")
     assert made.names[1] == "Öffnung"
+
+
+def test_labelled_classes_follow_the_novel_ones_under_their_own_names() -> None:
+    made = Catalogue(["normal", "defect 1"], 0, known=["scratch", "normal", "outlier"])
+    assert made.names == ("normal", "defect 1", "scratch", "normal (known)", "outlier (known)")
+    assert made.known_classes == (2, 3, 4)
+    found = made.apply(raw(2, 1, -1))
+    assert [found.class_name(i.class_id) for i in found.images] == [
+        "scratch",
+        "defect 1",
+        "outlier",
+    ]
+    assert found.known_classes == (2, 3, 4)
+
+
+def test_a_novel_class_may_turn_out_to_be_a_labelled_one() -> None:
+    made = Catalogue(["normal", "defect 1"], 0, known=["scratch"])
+    assert made.merge([2, 1]) == 2
+    again = Catalogue.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert again.names == ("normal", "scratch", "scratch")
+    assert again.known_classes == (2,)
+    assert [i.class_id for i in again.apply(raw(1, 2)).images] == [2, 2]

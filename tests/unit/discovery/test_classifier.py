@@ -13,7 +13,7 @@ from torch import Tensor
 
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.gather import gather
-from protoanomalyncd.discovery.outliers import CosineScore
+from protoanomalyncd.discovery.outliers import Cosine, RegionFeatures
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.structures import OUTLIER, Region, Sample, Skipped
 from protoanomalyncd.vit import GuidedEncoder
@@ -33,9 +33,13 @@ def classifier(encoder: GuidedEncoder) -> RegionClassifier:
     """Prototypes on the first axes: one known class, then three novel ones."""
     head = PrototypeHead(64, N_BASE, N_NOVEL, 4)
     head.set_prototypes(torch.eye(64)[: N_BASE + N_NOVEL])
-    outlier = CosineScore()
-    outlier.fit(torch.zeros(0, 64), head.prototypes.detach())
+    outlier = Cosine()
+    outlier.fit(features(torch.zeros(0, 64)), torch.zeros(0), head.prototypes.detach())
     return RegionClassifier(encoder, head, 0.1, outlier)
+
+
+def features(z: Tensor) -> RegionFeatures:
+    return RegionFeatures(z, z)
 
 
 def near(*axes: int) -> Tensor:
@@ -44,16 +48,46 @@ def near(*axes: int) -> Tensor:
 
 
 def test_regions_get_the_nearest_novel_class(classifier: RegionClassifier) -> None:
-    found = classifier.classify(near(1, 3, 2, 0))
+    found = classifier.classify(features(near(1, 3, 2, 0)))
     assert found.class_ids.tolist()[:3] == [0, 2, 1]
     assert found.class_ids[3] >= 0  # a known class is no answer, as published
     assert found.probabilities.shape == (4, N_NOVEL)
     torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(4))
 
 
+def test_known_classes_win_where_they_may(classifier: RegionClassifier) -> None:
+    regions = features(near(1, 3, 2, 0))
+    found = classifier.classify(regions, "all")
+    assert found.class_ids.tolist() == [0, 2, 1, N_NOVEL]  # novel ids stay, known ones follow
+    assert found.probabilities.shape == (4, N_NOVEL + N_BASE)
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(4))
+    assert classifier.prototype_of(found.class_ids).tolist() == [1, 3, 2, 0]
+    shares = found.probabilities[:, :N_NOVEL]
+    novel = classifier.classify(regions).probabilities
+    torch.testing.assert_close(shares / shares.sum(dim=1, keepdim=True), novel)
+
+
+def test_known_classes_are_merged_into_images_too(classifier: RegionClassifier) -> None:
+    result = collect(classifier, [cropped("a.png", 0.4, 0.01)], near(0, 1), classes="all")
+    assert result.images[0].class_id == N_NOVEL
+    assert result.class_name(N_NOVEL) == "known"
+    assert collect(classifier, [cropped("a.png", 0.4)], near(0)).images[0].class_id < N_NOVEL
+
+
+def test_what_is_rejected_is_minus_one_with_known_classes_too(
+    classifier: RegionClassifier,
+) -> None:
+    classifier.threshold = 0.5
+    found = [cropped("a.png", 0.4), cropped("b.png", 0.4)]
+    result = collect(classifier, found, near(20, 0), classes="all")
+    assert [i.class_id for i in result.images] == [OUTLIER, N_NOVEL]
+    assert [r.class_id for r in result.regions] == [OUTLIER, N_NOVEL]
+    assert result.class_name(OUTLIER) == "outlier"
+
+
 def test_probabilities_equal_a_loop(classifier: RegionClassifier) -> None:
     z = F.normalize(torch.randn(5, 64), dim=1)
-    found = classifier.classify(z)
+    found = classifier.classify(features(z))
     for r in range(5):
         weights = torch.stack([torch.exp(z[r, 1 + k] / 0.1) for k in range(N_NOVEL)])
         torch.testing.assert_close(found.probabilities[r], weights / weights.sum())
@@ -61,19 +95,19 @@ def test_probabilities_equal_a_loop(classifier: RegionClassifier) -> None:
 
 def test_one_region_equals_a_batch_to_the_bit(classifier: RegionClassifier) -> None:
     z = F.normalize(torch.randn(9, 64), dim=1)
-    whole = classifier.classify(z)
+    whole = classifier.classify(features(z))
     for r in range(9):
-        alone = classifier.classify(z[r : r + 1])
+        alone = classifier.classify(features(z[r : r + 1]))
         assert torch.equal(alone.probabilities[0], whole.probabilities[r])
         assert torch.equal(alone.outlier_scores[0], whole.outlier_scores[r])
 
 
 def test_what_is_stranger_than_the_threshold_is_rejected(classifier: RegionClassifier) -> None:
     z = near(1, 20)
-    assert OUTLIER not in classifier.classify(z).class_ids
+    assert OUTLIER not in classifier.classify(features(z)).class_ids
     classifier.threshold = 0.5
-    assert classifier.classify(z).class_ids.tolist() == [0, OUTLIER]
-    regions = classifier.classify(near(1, 20, 2))
+    assert classifier.classify(features(z)).class_ids.tolist() == [0, OUTLIER]
+    regions = classifier.classify(features(near(1, 20, 2)))
     merged = classifier.merge(regions, torch.tensor([0, 0, 1]), torch.tensor([0.1, 0.1, 0.1]))
     assert merged.class_ids.tolist() == [OUTLIER, 1]
     assert float(merged.outlier_scores[0]) == float(regions.outlier_scores[1])
@@ -110,7 +144,8 @@ def cropped(name: str, *areas: float, whole: bool = False) -> Cropped:
 
 def collect(classifier: RegionClassifier, found: list[Cropped], z: Tensor, **more: Any) -> Any:
     skipped = more.get("skipped", [])
-    return gather(classifier, ("a", "b", "c"), found, z, skipped, None, 0)
+    names, classes = ("a", "b", "c", "known"), more.get("classes", "novel")
+    return gather(classifier, names, found, features(z), skipped, None, 0, classes)
 
 
 def test_results_are_sorted_by_name_and_keep_their_own_values(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
+from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate, split_accuracy
 from protoanomalyncd.errors import InputError
 
 
@@ -176,3 +176,23 @@ def test_bad_input_is_named() -> None:
         evaluate([], [])
     with pytest.raises(InputError, match="at least -1, got -2"):
         evaluate(["a"], [-2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_accuracy_is_read_from_one_matching(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    true = [str(name) for name in rng.choice(["a", "b", "c", "d"], 40)]
+    found = [int(k) for k in rng.integers(-1, 5, 40)]
+    split = split_accuracy(true, found, {"a", "b"})
+    assert split.all == pytest.approx(brute_force_f1(true, found))
+    matching = evaluate(true, found).matching
+    for value, names, n in ((split.old, "ab", split.n_old), (split.new, "cd", split.n_new)):
+        rows = [(t, k) for t, k in zip(true, found, strict=True) if t in names]
+        assert n == len(rows)
+        assert value == pytest.approx(sum(matching.get(k) == t for t, k in rows) / len(rows))
+    assert split.n_old * split.old + split.n_new * split.new == pytest.approx(40 * split.all)
+
+
+def test_a_part_without_samples_has_no_accuracy() -> None:
+    split = split_accuracy(["a", "a"], [0, -1], {"z"})
+    assert (split.all, split.old, split.new, split.n_old, split.n_new) == (0.5, None, 0.5, 0, 2)

@@ -82,3 +82,32 @@ def test_background_is_pushed_down(network: Path) -> None:
         for columns, rho in ((slice(0, half), 0.25), (slice(half, None), -0.5)):
             expected = torch.full_like(grid[rows, columns], 2.0 * (a + (1 - a) * rho))
             torch.testing.assert_close(grid[rows, columns], expected)
+
+
+def test_the_frozen_view_is_class_token_and_guided_mean_of_the_patches(network: Path) -> None:
+    encoder = tiny_encoder(network)
+    images = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
+    anomaly = torch.rand(2, SIDE, SIDE)
+    embeddings, frozen = encoder.look(images, anomaly)
+    assert torch.equal(embeddings, encoder.embed(images, anomaly))
+    for i in range(2):
+        tokens = encoder.tokens(images[i : i + 1], anomaly[i : i + 1])
+        assert torch.equal(encoder.frozen_view(tokens)[0], frozen[i])
+        mean = torch.zeros_like(tokens.cls[0])
+        for weight, patch in zip(tokens.bias[0].exp(), tokens.patches[0], strict=True):
+            mean += weight * patch
+        parts = torch.cat([tokens.cls[0] / tokens.cls[0].norm(), mean / mean.norm()])
+        torch.testing.assert_close(frozen[i], parts / parts.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_training_the_tail_leaves_the_frozen_view_alone(network: Path) -> None:
+    encoder = tiny_encoder(network)
+    images = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
+    anomaly = torch.rand(1, SIDE, SIDE)
+    before = encoder.look(images, anomaly)
+    with torch.no_grad():
+        for parameter in encoder.tail.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    after = encoder.look(images, anomaly)
+    assert not torch.allclose(before[0], after[0])
+    assert torch.equal(before[1], after[1])

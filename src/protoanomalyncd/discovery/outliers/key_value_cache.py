@@ -1,0 +1,82 @@
+"""The training-free cache: what the fitted regions themselves say of a new one.
+
+Letters: R regions, M keys, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from protoanomalyncd.discovery.outliers.base import RegionFeatures
+from protoanomalyncd.discovery.outliers.neighbour import own_distances, thinned
+from protoanomalyncd.discovery.outliers.registry import Embedded, register
+
+__all__ = ["KeyValueCache"]
+
+
+@register
+class KeyValueCache(Embedded):
+    """1 - the largest logit of a key-value cache blended with the prototypes, in [0, 2].
+
+    Keys are the fitted crops, values their (pseudo-)labels::
+
+        affinity_m = exp(-b (1 - z . key_m) / s_m),   in (0, 1]
+        cache_k    = mean of the n largest affinities to keys of class k; 0 without keys
+        logit_k    = a cache_k + (1 - a) mu_k . z
+        score      = 1 - max_k logit_k
+
+    s_m is the distance of key m to its own three nearest keys, so that a loose class reaches
+    further than a tight one. The paper calls its cache "Kadapter-style" and gives no formula.
+    Affinity and blend have the form of Tip-Adapter (Zhang et al. 2022); s_m, the mean of the
+    nearest (classes differ in size, and Tip-Adapter's sum would favour the large ones), keys from
+    the frozen view, and the score are *ours*.
+
+    Args:
+        sharpness: b, above 0; larger = only near keys count.
+        blend: a, in [0, 1]; 0 = the `cosine` score.
+        nearest: n, keys of a class that count, at least 1.
+        frozen: keys are frozen views; False = trained embeddings.
+    """
+
+    name: ClassVar[str] = "key_value_cache"
+
+    def __init__(
+        self, sharpness: float = 1.0, blend: float = 1.0, nearest: int = 5, frozen: bool = True
+    ) -> None:
+        super().__init__(frozen)
+        self.sharpness, self.blend, self.nearest = sharpness, blend, nearest
+
+    def arguments(self) -> dict[str, Any]:
+        """b, a, n, and which points."""
+        own = {"sharpness": self.sharpness, "blend": self.blend, "nearest": self.nearest}
+        return own | super().arguments()
+
+    def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
+        """Keep keys (M, C), their scales (M,) and values (M,), and the prototypes (K, C)."""
+        kept = thinned(len(regions))
+        keys = self.points(regions)[kept]
+        self.keep(
+            keys=keys,
+            scales=own_distances(keys, _SCALE_NEIGHBOURS),
+            values=class_ids[kept].to(torch.int64),
+            prototypes=prototypes,
+        )
+
+    def score(self, regions: RegionFeatures) -> Tensor:
+        """(R,), in [0, 2]."""
+        keys, scales, values = (self.kept(n) for n in ("keys", "scales", "values"))
+        prototypes = self.kept("prototypes")
+        distances = (1 - self.points(regions) @ keys.T).clamp(min=0)
+        affinities = torch.exp(-self.sharpness * distances / scales)
+        cache = torch.zeros((len(regions), len(prototypes)), dtype=affinities.dtype)
+        for k in values.unique().tolist():
+            own = affinities[:, values == k]
+            cache[:, k] = own.topk(min(self.nearest, own.shape[1]), dim=1).values.mean(dim=1)
+        cosines = regions.embeddings @ prototypes.T
+        return 1 - (self.blend * cache + (1 - self.blend) * cosines).amax(dim=1)
+
+
+_SCALE_NEIGHBOURS = 3

@@ -1,0 +1,108 @@
+"""Outlier scores by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
+from protoanomalyncd.errors import ConfigurationError, NotFittedError
+
+__all__ = ["Embedded", "Kept", "create_outlier_score", "register", "registered"]
+
+_Score = TypeVar("_Score", bound=type)
+_SCORES: dict[str, Callable[..., OutlierScore]] = {}
+
+
+def register(score: _Score) -> _Score:
+    """Class decorator: make a score known by its ``name``."""
+    _SCORES[score.name] = score  # type: ignore[attr-defined]
+    return score
+
+
+def registered() -> tuple[str, ...]:
+    """The known names, sorted."""
+    return tuple(sorted(_SCORES))
+
+
+def create_outlier_score(name: str, arguments: Mapping[str, Any] | None = None) -> OutlierScore:
+    """Build by registered name.
+
+    Args:
+        name: of the score.
+        arguments: of its constructor; None = its defaults.
+
+    Raises:
+        ConfigurationError: the name is unknown.
+    """
+    if name not in _SCORES:
+        raise ConfigurationError(
+            f"outliers.score: expected one of {', '.join(registered())}, got {name!r}"
+        )
+    return _SCORES[name](**(arguments or {}))
+
+
+class Kept:
+    """What the scores here share: named tensors that `fit` keeps and `score` needs."""
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def arguments(self) -> dict[str, Any]:
+        """None, unless a score says otherwise."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """What was fitted; empty before."""
+        return dict(self._kept)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self._kept = dict(state)
+
+    def keep(self, **tensors: Tensor) -> None:
+        """Keep copies, contiguous, on the CPU."""
+        self._kept = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in tensors.items()
+        }
+
+    def kept(self, name: str) -> Tensor:
+        """One of them.
+
+        Raises:
+            NotFittedError: nothing was fitted.
+        """
+        if name not in self._kept:
+            raise NotFittedError(
+                f"outlier score {self.name!r}: expected fit or load_state first, got neither"
+            )
+        return self._kept[name]
+
+
+class Embedded(Kept):
+    """A score over points on the sphere: the trained embeddings, or the frozen views.
+
+    Training pulls regions towards the classes that it knows, unseen ones too. The frozen views keep
+    them apart, and since nothing was learned on them, fitted and new ones differ in nothing.
+
+    Args:
+        frozen: take the frozen views.
+    """
+
+    def __init__(self, frozen: bool = False) -> None:
+        super().__init__()
+        self.frozen = frozen
+
+    def arguments(self) -> dict[str, Any]:
+        """Which points."""
+        return {"frozen": self.frozen}
+
+    def points(self, regions: RegionFeatures) -> Tensor:
+        """Unit points (R, C)."""
+        return regions.frozen if self.frozen else regions.embeddings
