@@ -115,8 +115,9 @@ class RegionClassifier:
         renormalised, as published.
         """
         prototypes, n_base = self.head.prototypes.cpu(), self.head.n_base
-        # One row at a time: the last bits of a matrix product depend on the number of rows.
-        cosines = torch.stack([prototypes @ z for z in embeddings])
+        # One row at a time, each in memory of its own: the last bits of a matrix product depend on
+        # the number of rows, and on where a row begins.
+        cosines = torch.stack([prototypes @ z.clone() for z in embeddings])
         posterior = torch.softmax(cosines / self.temperature, dim=1)
         if classes == "novel" or n_base == 0:
             return restrict_to_novel(posterior, n_base)[:, n_base:]
