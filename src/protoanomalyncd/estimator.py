@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,28 +18,23 @@ import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, choose, create
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import (
-    Dataset,
-    LabelledSet,
-    load_dataset,
-    load_labelled,
-)
+from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import Classes, RegionClassifier
 from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.discovery.outliers import RegionFeatures
-from protoanomalyncd.errors import ConfigurationError, InputError, NotFittedError
+from protoanomalyncd.errors import ConfigurationError, NotFittedError
 from protoanomalyncd.fitting import Fit, check_device
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
 from protoanomalyncd.localisation.choice import choose_localiser, localiser_for
 from protoanomalyncd.persistence.map_store import MapStore
+from protoanomalyncd.pipeline import in_order, worker_count
+from protoanomalyncd.predicting import look_at
 from protoanomalyncd.stages import (
     CroppedImage,
     Progress,
     by_content,
-    crop_one,
-    crop_set,
     samples_of,
 )
 from protoanomalyncd.structures import Discovery, MapRange, Sample, Skipped
@@ -241,20 +237,16 @@ class ProtoAnomalyNCD:
         ordered = by_content(images, skipped)
         keys = {sample.name: key for key, sample in ordered}
         notes = locate_all(localiser, [s for _, s in ordered], objects, on_progress)
-        for number, (sample, result) in enumerate(source.score([s for _, s in ordered])):
-            on_progress("classify images", number + 1, len(ordered))
+        one = partial(look_at, classifier, stages, keys, (store, objects))
+        scored = source.score([s for _, s in ordered])
+        workers = worker_count(self.config.device)
+        for done, result in enumerate(in_order(scored, one, workers), 1):
+            on_progress("classify images", done, len(ordered))
             if isinstance(result, Skipped):
                 skipped.append(result)
-                continue
-            store.put(name := sample.name, result)
-            amap, on_object = store.get(name), objects.get(name)
-            try:
-                cropped = crop_one(sample, keys[name], amap, *stages, on_object)
-            except InputError as error:
-                skipped.append(Skipped(name, str(error)))
-                continue
-            found.append(cropped[0])
-            rows.append(classifier.look(crop_set([cropped])))
+            else:
+                found.append(result[0])
+                rows.append(result[1])
         evidence = self._evidence(found, store, objects, maps, keeper)
         features, left_out = RegionFeatures.join(rows), (skipped, notes)
         return self.catalogue_.apply(self._gather(found, features, left_out, evidence, classes))

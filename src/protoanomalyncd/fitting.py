@@ -156,6 +156,7 @@ class Fit:
             config.seed,
             lambda done, total: self.on_progress("embed views", done, total),
             config.training.recolouring,
+            config.training.cache_gb,
         )
         n_novel = config.n_novel_classes
         if n_novel == "auto":
@@ -283,14 +284,21 @@ def _range_of(
     config: Config,
     skipped: Sequence[Skipped],
 ) -> MapRange:
-    maps = [store.get(sample.name) for _, sample in ordered if sample.name in store]
-    if not maps:
+    need_background = normal_maxima is None and not config.mebin.normals_in_set
+    maxima: list[float] = []
+    levels: list[float] = []
+    for _, sample in ordered:
+        if sample.name in store:
+            amap = store.get(sample.name)
+            maxima.append(float(amap.max()))
+            if need_background:
+                levels.append(background_level(amap))
+    if not maxima:
         reasons = f"; first reason: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise InputError(
             f"expected at least one usable image with an anomaly map, got none{reasons}"
         )
-    maxima = np.asarray([amap.max() for amap in maps], np.float32)
-    background = None
-    if normal_maxima is None and not config.mebin.normals_in_set:
-        background = float(np.median([background_level(amap) for amap in maps]))
-    return fit_range(maxima, normal_maxima, config.mebin, background=background)
+    background = float(np.median(levels)) if need_background else None
+    return fit_range(
+        np.asarray(maxima, np.float32), normal_maxima, config.mebin, background=background
+    )

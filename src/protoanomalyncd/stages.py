@@ -29,9 +29,10 @@ from protoanomalyncd.errors import DatasetError, InputError
 from protoanomalyncd.localisation import ObjectStore
 from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
 from protoanomalyncd.persistence.map_store import MapStore
+from protoanomalyncd.pipeline import in_order, worker_count
 from protoanomalyncd.regions.collect import CroppedRegion, crop_labelled, crop_unlabelled
 from protoanomalyncd.structures import FloatArray, MapRange, MaskArray, Region, Sample, Skipped
-from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.training.crop_set import CropSet, CropWriter
 
 __all__ = [
     "CroppedImage",
@@ -201,25 +202,33 @@ def crop_images(
     samples = {sample.name: sample for _, sample in ordered}
     if index.is_file():
         values = read_json(index)
-        images = [_image_from(entry, samples) for entry in values["images"]]
-        return images, CropSet.load(folder), [Skipped(**s) for s in values["skipped"]]
-    found, skipped = [], []
-    for number, (key, sample) in enumerate(ordered):
-        if sample.name in store:
-            try:
-                amap, on_object = store.get(sample.name), objects.get(sample.name)
-                found.append(crop_one(sample, key, amap, map_range, *configs, on_object))
-            except InputError as error:
-                skipped.append(Skipped(sample.name, str(error)))
-        progress("find regions", number + 1, len(ordered))
-    if not found:
+        known = [_image_from(entry, samples) for entry in values["images"]]
+        return known, CropSet.load(folder), [Skipped(**s) for s in values["skipped"]]
+    waiting = [(key, sample) for key, sample in ordered if sample.name in store]
+
+    def work(item: tuple[str, Sample]) -> tuple[CroppedImage, list[CroppedRegion]] | Skipped:
+        key, sample = item
+        try:
+            amap, on_object = store.get(sample.name), objects.get(sample.name)
+            return crop_one(sample, key, amap, map_range, *configs, on_object)
+        except InputError as error:
+            return Skipped(sample.name, str(error))
+
+    images: list[CroppedImage] = []
+    skipped: list[Skipped] = []
+    with CropWriter(folder, configs[1].size) as writer:
+        for done, result in enumerate(in_order(waiting, work, worker_count()), 1):
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
+                images.append(result[0])
+                _write_crops(writer, *result)
+            progress("find regions", done, len(waiting))
+    if not images:
         raise DatasetError(
             f"expected at least one usable image, got none of {len(ordered)}; first reason: "
             f"{skipped[0].reason if skipped else 'no anomaly map'}"
         )
-    crops = crop_set(found)
-    crops.save(folder)
-    images = [image for image, _ in found]
     write_json(
         index,
         {
@@ -228,6 +237,12 @@ def crop_images(
         },
     )
     return images, CropSet.load(folder), skipped
+
+
+def _write_crops(writer: CropWriter, image: CroppedImage, regions: Sequence[CroppedRegion]) -> None:
+    for r in regions:
+        crop, key = (r.crop.image, r.crop.mask, r.crop.amap), f"{image.key}/{r.region.index}"
+        writer.append(*crop, r.region.score, -1, key, r.descriptors, r.crop.on_object)
 
 
 def label_crops(
@@ -242,39 +257,49 @@ def label_crops(
     if CropSet.is_complete(folder) and left_out.is_file():
         return CropSet.load(folder), [Skipped(**s) for s in read_json(left_out)["skipped"]]
     skipped: list[Skipped] = []
-    rows: list[tuple[CroppedRegion, int, str]] = []
     ordered = by_content(labelled.samples, skipped)
-    for number, (key, sample) in enumerate(ordered):
+
+    def work(item: tuple[str, Sample]) -> CroppedRegion | Skipped:
+        _, sample = item
         try:
-            image = read_image(sample.path)
-            if sample.mask_path is None or sample.label is None:
-                raise DatasetError(
-                    f"labelled image {sample.name}: expected a class and a mask, got none"
-                )
-            mask = read_mask(sample.mask_path, (image.shape[0], image.shape[1]))
-            if mask.any():
-                label = labelled.class_names.index(sample.label)
-                rows.append((crop_labelled(sample.name, image, mask, config), label, key))
-            else:
-                skipped.append(Skipped(sample.name, "its mask is empty"))
+            return _crop_of_class(sample, config)
         except InputError as error:
-            skipped.append(Skipped(sample.name, str(error)))
-        progress("crop labelled images", number + 1, len(ordered))
-    for label, name in enumerate(labelled.class_names):
-        if not any(row[1] == label for row in rows):
+            return Skipped(sample.name, str(error))
+
+    found: set[str | None] = set()
+    with CropWriter(folder, config.size) as writer:
+        results = in_order(ordered, work, worker_count())
+        for number, ((key, sample), r) in enumerate(zip(ordered, results, strict=True)):
+            if isinstance(r, Skipped):
+                skipped.append(r)
+            else:
+                label = labelled.class_names.index(str(sample.label))
+                crop = (r.crop.image, r.crop.mask, r.crop.amap)
+                writer.append(*crop, 1.0, label, key, r.descriptors)
+                found.add(sample.label)
+            progress("crop labelled images", number + 1, len(ordered))
+    for name in labelled.class_names:
+        if name not in found:
             raise DatasetError(
                 f"labelled class {name!r}: expected at least one usable image with a mask, got none"
             )
-    crops = CropSet.build(
-        [(r.crop.image, r.crop.mask, r.crop.amap) for r, _, _ in rows],
-        [1.0] * len(rows),
-        [label for _, label, _ in rows],
-        [key for _, _, key in rows],
-        [r.descriptors for r, _, _ in rows],
-    )
-    crops.save(folder)
     write_json(left_out, {"skipped": [dataclasses.asdict(s) for s in skipped]})
     return CropSet.load(folder), skipped
+
+
+def _crop_of_class(sample: Sample, config: CropConfig) -> CroppedRegion:
+    """The largest region of a labelled image.
+
+    Raises:
+        InputError: the image or its mask cannot be used.
+    """
+    image = read_image(sample.path)
+    if sample.mask_path is None or sample.label is None:
+        raise DatasetError(f"labelled image {sample.name}: expected a class and a mask, got none")
+    mask = read_mask(sample.mask_path, (image.shape[0], image.shape[1]))
+    if not mask.any():
+        raise DatasetError("its mask is empty")
+    return crop_labelled(sample.name, image, mask, config)
 
 
 def _image_to(image: CroppedImage) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
     mask_only = classifier.encoder.config.guidance.mask_only
     inputs: dict[str, np.ndarray] = {
         "image": images,
-        "anomaly": anomaly_values(crops.masks, crops.maps, mask_only),
+        "anomaly": anomaly_values(np.asarray(crops.masks), np.asarray(crops.maps), mask_only),
     }
     if classifier.encoder.descriptors is not None:
         inputs["descriptors"] = crops.descriptors

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
+from protoanomalyncd.pipeline import in_order, worker_count
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.structures import OUTLIER
@@ -86,21 +87,20 @@ class RegionClassifier:
         side = self.encoder.config.input_size
         mask_only = self.encoder.config.guidance.mask_only
         device = self.head.weight.device
-        embeddings, frozen = [], []
         described = torch.from_numpy(np.array(crops.descriptors)).to(device)
-        for i, (image, mask, amap) in enumerate(
-            zip(crops.images, crops.masks, crops.maps, strict=True)
-        ):
-            on_object = crops.object_of(i)
-            window, values = plain_view(image, mask, amap, side, mask_only, on_object)
-            seen = self.encoder.look(
+
+        def work(i: int) -> tuple[Tensor, Tensor]:
+            crop = (crops.images[i], crops.masks[i], crops.maps[i])
+            window, values = plain_view(*crop, side, mask_only, crops.object_of(i))
+            embedding, frozen = self.encoder.look(
                 torch.from_numpy(window)[None].to(device),
                 torch.from_numpy(values)[None].to(device),
                 described[i : i + 1],
             )
-            embeddings.append(seen[0].cpu())
-            frozen.append(seen[1].cpu())
-        return RegionFeatures(torch.cat(embeddings), torch.cat(frozen))
+            return embedding.cpu(), frozen.cpu()
+
+        seen = list(in_order(range(len(crops)), work, worker_count(device)))
+        return RegionFeatures(torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen]))
 
     @torch.no_grad()
     def embed(self, crops: CropSet) -> Tensor:

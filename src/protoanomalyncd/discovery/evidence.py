@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from protoanomalyncd.config import MEBinConfig
+from protoanomalyncd.discovery.layout2d import FlatMap
 from protoanomalyncd.discovery.metrics import (
     ClusterMetrics,
     SplitAccuracy,
@@ -37,6 +38,7 @@ class Evidence:
         settings: flat name -> value, for "how this was made".
         keeper: keeps a temporary folder alive.
         objects: object masks; None = everything is object.
+        flat_map: places of the regions in the plane, computed when asked for.
     """
 
     paths: Mapping[str, Path]
@@ -46,6 +48,7 @@ class Evidence:
     settings: Mapping[str, object] = field(default_factory=dict)
     keeper: object = None
     objects: ObjectStore | None = None
+    flat_map: FlatMap | None = None
 
     def load_image(self, name: str) -> ImageArray:
         """RGB (H, W, 3)."""

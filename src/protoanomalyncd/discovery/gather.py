@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from protoanomalyncd.discovery.classifier import (
     RegionClassifier,
     RegionScores,
 )
-from protoanomalyncd.discovery.layout2d import flat_positions
+from protoanomalyncd.discovery.layout2d import FlatMap
 from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.structures import (
     OUTLIER,
@@ -61,7 +62,7 @@ def gather(
         features: of all regions, in the order of `found`.
         skipped: what was left out.
         evidence: loaders behind the results.
-        seed: of the flat map.
+        seed: of the flat map, which is drawn when a report asks for it.
         classes: which may win.
     """
     if not found:
@@ -74,11 +75,15 @@ def gather(
     regions = classifier.classify(features, classes)
     merged = classifier.merge(regions, image_index, areas)
     images = [_image(found[i], merged, i) for i in range(len(found))]
-    rows = _regions(found, regions, flat_positions(features.embeddings, seed))
+    rows = _regions(found, regions)
+    by_name = sorted(range(len(rows)), key=lambda r: (rows[r].region.image, rows[r].region.index))
+    if evidence is not None:
+        flat = FlatMap(features.embeddings, tuple(by_name), seed)
+        evidence = dataclasses.replace(evidence, flat_map=flat)
     return Discovery(
         class_names,
         tuple(sorted(images, key=lambda i: i.name)),
-        tuple(sorted(rows, key=lambda r: (r.region.image, r.region.index))),
+        tuple(rows[r] for r in by_name),
         tuple(sorted(skipped, key=lambda s: s.name)),
         evidence=evidence,
     )
@@ -99,9 +104,7 @@ def _image(image: _Cropped, scores: ImageScores, i: int) -> ImageResult:
     )
 
 
-def _regions(
-    found: Sequence[_Cropped], scores: RegionScores, positions: Sequence[tuple[float, float]]
-) -> list[RegionResult]:
+def _regions(found: Sequence[_Cropped], scores: RegionScores) -> list[RegionResult]:
     flat = [
         (region, d)
         for image in found
@@ -113,7 +116,6 @@ def _regions(
             class_id=int(scores.class_ids[r]),
             confidence=float(scores.probabilities[r].max()),
             outlier_score=float(scores.outlier_scores[r]),
-            position=positions[r],
             descriptors=descriptors,
         )
         for r, (region, descriptors) in enumerate(flat)

@@ -25,6 +25,8 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
         raise NotFittedError(
             "report: expected a discovery made by fit or predict, got one without its images"
         )
+    if evidence.flat_map is not None:
+        discovery = evidence.flat_map.place(discovery)
     metrics = metrics_of(discovery)
     data = ReportData(
         discovery=discovery,

@@ -85,7 +85,7 @@ def build_map(discovery: Discovery, summaries: Sequence[ClassSummary]) -> Region
         labels=tuple(labels),
         points=tuple(points),
         radius=radius,
-        n_left_out=len(placed) - len(points),
+        n_left_out=len(placed) - len(points) + sum(r.position is None for r in discovery.regions),
     )
 
 

@@ -8,9 +8,10 @@ Letters: n crops, V views, P tokens, C channels.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from protoanomalyncd.errors import OutputError
 from protoanomalyncd.persistence.files import read_json, write_json
+from protoanomalyncd.persistence.row_files import PageBudget
+from protoanomalyncd.pipeline import in_order, worker_count
 from protoanomalyncd.training.crop_set import CropSet
 from protoanomalyncd.training.views import augmented_view, plain_view, view_generator
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
@@ -29,6 +32,8 @@ __all__ = ["TokenCache", "fill_token_cache"]
 
 _CHUNK = 8
 _STATE = "tokens.json"
+_STORED = {torch.bfloat16: np.int16, torch.float32: np.float32}
+"""numpy's types of the stored tensors: it knows no bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,14 @@ class TokenCache:
         patches: (n, V, P, C), bfloat16.
         bias: (n, V, P), float32.
         descriptors: of the crops' regions (n, D), float32; the same in all views.
+        budget: bounds the part of the files that is held in memory.
     """
 
     cls: Tensor
     patches: Tensor
     bias: Tensor
     descriptors: Tensor | None = None
+    budget: PageBudget = field(default_factory=PageBudget)
 
     @property
     def n_views(self) -> int:
@@ -54,9 +61,11 @@ class TokenCache:
 
     def pick(self, crops: Tensor, views: Tensor) -> Tokens:
         """Tokens of crops (m,) in the views (m,)."""
+        patches = self.patches[crops, views]
+        self.budget.touch(patches.nbytes)
         return Tokens(
             self.cls[crops, views].float(),
-            self.patches[crops, views].float(),
+            patches.float(),
             self.bias[crops, views],
             None if self.descriptors is None else self.descriptors[crops],
         )
@@ -70,6 +79,7 @@ def fill_token_cache(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
     recolouring: Literal["default", "reference"] = "default",
+    largest_gb: float | None = None,
 ) -> TokenCache:
     """Compute what is not there yet.
 
@@ -81,9 +91,11 @@ def fill_token_cache(
         seed: of the augmentations.
         on_progress: called with (crops done, n).
         recolouring: of the augmented views.
+        largest_gb: bound of the files together [10^9 bytes]; None = the disk alone.
 
     Raises:
-        OutputError: the disk is too small for the cache.
+        OutputError: the cache would be larger than its bound or than the free disk; the message
+            says how many views would fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     side = encoder.config.input_size
@@ -92,28 +104,35 @@ def fill_token_cache(
         torch.zeros((1, side, side, 3), dtype=torch.uint8, device=device),
         torch.zeros((1, side, side), device=device),
     )
-    cache = _open(folder, len(crops), 1 + n_views, probe)
+    cache = _open(folder, len(crops), 1 + n_views, probe, largest_gb)
     state = folder / _STATE
     done = int(read_json(state)["done"]) if state.is_file() else 0
-    while done < len(crops):
-        stop = min(done + _CHUNK, len(crops))
-        for crop in range(done, stop):
-            _fill_one(cache, crops, crop, encoder, seed, recolouring)
-        done = stop
-        write_json(state, {"done": done})
-        if on_progress:
-            on_progress(done, len(crops))
+
+    def work(crop: int) -> Tokens:
+        return _tokens_of(crops, crop, encoder, cache.n_views, seed, recolouring)
+
+    results = in_order(range(done, len(crops)), work, worker_count(device))
+    for crop, tokens in enumerate(results, start=done):
+        cache.cls[crop] = tokens.cls
+        cache.patches[crop] = tokens.patches
+        cache.bias[crop] = tokens.bias
+        cache.budget.touch(tokens.patches.nbytes)
+        if (crop + 1) % _CHUNK == 0 or crop + 1 == len(crops):
+            write_json(state, {"done": crop + 1})
+            if on_progress:
+                on_progress(crop + 1, len(crops))
     return replace(cache, descriptors=torch.from_numpy(np.array(crops.descriptors)))
 
 
-def _fill_one(
-    cache: TokenCache,
+def _tokens_of(
     crops: CropSet,
     crop: int,
     encoder: GuidedEncoder,
+    n_views: int,
     seed: int,
     recolouring: Literal["default", "reference"],
-) -> None:
+) -> Tokens:
+    """Tokens of all views of one crop, on the CPU in the types of the cache."""
     side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
     arguments = (crops.images[crop], crops.masks[crop], crops.maps[crop], side)
     on_object = crops.object_of(crop)
@@ -126,19 +145,23 @@ def _fill_one(
             on_object=on_object,
             recolouring=recolouring,
         )
-        for view in range(1, cache.n_views)
+        for view in range(1, n_views)
     ]
     device = next(encoder.tail.parameters()).device
     images = torch.from_numpy(np.stack([p[0] for p in pictures])).to(device)
     anomaly = torch.from_numpy(np.stack([p[1] for p in pictures])).to(device)
     tokens = encoder.tokens(images, anomaly)
-    cache.cls[crop] = tokens.cls.to("cpu", torch.bfloat16)
-    cache.patches[crop] = tokens.patches.to("cpu", torch.bfloat16)
-    cache.bias[crop] = tokens.bias.to("cpu", torch.float32)
+    return Tokens(
+        tokens.cls.to("cpu", torch.bfloat16),
+        tokens.patches.to("cpu", torch.bfloat16),
+        tokens.bias.to("cpu", torch.float32),
+    )
 
 
-def _open(folder: Path, n_crops: int, n_views: int, probe: Tokens) -> TokenCache:
-    """Memory-mapped tensors of the right shapes."""
+def _open(
+    folder: Path, n_crops: int, n_views: int, probe: Tokens, largest_gb: float | None
+) -> TokenCache:
+    """Memory-mapped tensors of the right shapes, their room on the disk reserved."""
     n_tokens, width = probe.patches.shape[1], probe.patches.shape[2]
     shapes = {
         "cls": ((n_crops, n_views, width), torch.bfloat16),
@@ -146,21 +169,55 @@ def _open(folder: Path, n_crops: int, n_views: int, probe: Tokens) -> TokenCache
         "bias": ((n_crops, n_views, n_tokens), torch.float32),
     }
     sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
-    missing = sum(size for name, size in sizes.items() if not (folder / f"{name}.bin").is_file())
+    total = sum(sizes.values())
+    _check_bound(total, n_views, largest_gb)
+    missing = {name: size for name, size in sizes.items() if not (folder / f"{name}.bin").is_file()}
     free = shutil.disk_usage(folder).free
-    if missing > 0.95 * free:
-        raise OutputError(
-            f"token cache: expected {missing / 1e9:.1f} GB free in {folder}, "
-            f"got {free / 1e9:.1f} GB; "
-            "free some space, lower training.views, or choose another --out"
-        )
-    opened = {
-        name: torch.from_file(
-            str(folder / f"{name}.bin"),
-            shared=True,
-            size=sizes[name] // dtype.itemsize,
-            dtype=dtype,
-        ).view(shape)
+    if sum(missing.values()) > 0.95 * free:
+        raise _too_full(folder, sum(missing.values()), free)
+    for name, size in missing.items():
+        _reserve(folder / f"{name}.bin", size)
+    mapped = {
+        name: np.memmap(folder / f"{name}.bin", _STORED[dtype], "r+", shape=shape)
         for name, (shape, dtype) in shapes.items()
     }
-    return TokenCache(**opened)
+    opened = {
+        name: torch.from_numpy(mapped[name]).view(dtype) for name, (_, dtype) in shapes.items()
+    }
+    return TokenCache(**opened, budget=PageBudget(*mapped.values()))
+
+
+def _check_bound(total: int, n_views: int, largest_gb: float | None) -> None:
+    if largest_gb is None or total <= largest_gb * 1e9:
+        return
+    fit = int(largest_gb * 1e9 * n_views / total) - 1
+    advice = f"set training.views to {fit}" if fit >= 2 else "train on fewer images"
+    raise OutputError(
+        f"token cache: expected at most training.cache_gb = {largest_gb:g} GB, got "
+        f"{total / 1e9:.1f} GB for {n_views - 1} views and the plain one; {advice}, or raise the "
+        "bound"
+    )
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of that size whose room on the disk is certain.
+
+    A memory map into a file with holes would end the process when the disk runs full.
+    """
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _too_full(path.parent, size, shutil.disk_usage(path.parent).free) from error
+
+
+def _too_full(folder: Path, needed: int, free: int) -> OutputError:
+    return OutputError(
+        f"token cache: expected {needed / 1e9:.1f} GB free in {folder}, got {free / 1e9:.1f} GB; "
+        "free some space, lower training.views, or choose another --out"
+    )

@@ -153,7 +153,9 @@ class GuidedEncoder(nn.Module):
         if anomaly.ndim == 4:
             anomaly, on_object = anomaly[..., 0], pool_to_grid(anomaly[..., 1], grid)
         bias = attention_bias(pool_to_grid(anomaly, grid), on_object, guidance)
-        return self.backbone.tokens(x, bias, guidance)
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            return self.backbone.tokens(x, bias, guidance)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """The trained tail, and the descriptors beside it: `Tokens` -> unit embeddings (B, C)."""

@@ -92,6 +92,57 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cache_beyond_its_bound_says_how_many_views_fit(
+    tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
+) -> None:
+    whole = fill_token_cache(tmp_path / "whole", crops, encoder, 4, seed=0)
+    size = sum(t.nbytes for t in (whole.cls, whole.patches, whole.bias))
+    bound = size / 1e9 * 0.7  # room for 3.5 of 5 views
+    with pytest.raises(OutputError, match=r"set training\.views to 2, or raise the bound"):
+        fill_token_cache(tmp_path / "small", crops, encoder, 4, seed=0, largest_gb=bound)
+    assert list((tmp_path / "small").iterdir()) == []
+    assert fill_token_cache(tmp_path / "fits", crops, encoder, 2, 0, largest_gb=bound).n_views == 3
+    with pytest.raises(OutputError, match="train on fewer images, or raise the bound"):
+        fill_token_cache(tmp_path / "small", crops, encoder, 2, seed=0, largest_gb=bound / 3)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(
+    tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"lower training\.views"):
+        fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_number_of_threads_changes_nothing(
+    tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            fill_token_cache(tmp_path / str(n), crops, encoder, 2, seed=0)
+    finally:
+        torch.set_num_threads(before)
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+def test_giving_pages_back_loses_nothing(
+    tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fill_token_cache(tmp_path / "1", crops, encoder, 2, seed=0)
+    monkeypatch.setattr("protoanomalyncd.persistence.row_files.RESIDENT_BYTES", 1)
+    tight = fill_token_cache(tmp_path / "2", crops, encoder, 2, seed=0)
+    every = torch.arange(N_CROPS)
+    for view in range(3):
+        views = torch.full_like(every, view)
+        assert torch.equal(whole.pick(every, views).patches, tight.pick(every, views).patches)
+
+
 def test_a_finished_cache_needs_no_room(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +176,9 @@ def test_a_crop_set_is_read_back_as_it_was_written(tmp_path: Path, crops: CropSe
         np.testing.assert_array_equal(getattr(loaded, name), getattr(crops, name), strict=True)
     both = CropSet.concatenate(loaded, crops)
     assert len(both) == 2 * N_CROPS
+    np.testing.assert_array_equal(both.images[N_CROPS + 2], crops.images[2])
+    np.testing.assert_array_equal(np.asarray(both.maps), np.concatenate([crops.maps] * 2))
+    np.testing.assert_array_equal(both.anomalous, np.concatenate([crops.anomalous] * 2))
     assert both.keys == crops.keys * 2
 
 
