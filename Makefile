@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ format: environment ## mend what ruff can mend
 
 # --- figures of the documentation (minutes to hours; they read $(SHARED)) -------------------------
 
-bench: bench-backbone bench-mtd bench-count bench-outliers ## every benchmark, one after the other
+bench: bench-backbone bench-mtd bench-speed bench-count bench-outliers ## every benchmark, one after the other
+
+bench-speed: environment ## ours beside AnomalyNCD -> docs/benchmarks.md; ARGS="--reference CHECKOUT"
+	$(RUN) -m benchmarks.speed --shared $(SHARED) --out docs/benchmarks.md $(ARGS)
 
 bench-backbone: environment ## the embedded backbone beside others -> docs/backbone.md
 	$(RUN) -m benchmarks.backbone --data $(SHARED)/data --weights $(SHARED)/weights \

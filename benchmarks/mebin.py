@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import runpy
 import statistics
 import sys
@@ -32,8 +33,12 @@ from protoanomalyncd.structures import MapRange
 ROOT = Path(__file__).parents[1]
 
 
-def reference_sweep(checkout: Path, maps: list[np.ndarray]) -> np.ndarray:
-    """Masks of AnomalyNCD's code, run as it is but for integer limits and no progress bar."""
+def reference_sweep(checkout: Path, maps: list[np.ndarray], threads: int = 1) -> np.ndarray:
+    """Masks of AnomalyNCD's code, run as it is but for integer limits and no progress bar.
+
+    It is serial; with two threads OpenCV may use both inside its functions.
+    """
+    cv2.setNumThreads(threads)
     sys.path.insert(0, str(checkout / "models" / "modules"))
     import _MEBin as module
 
@@ -48,6 +53,7 @@ def reference_sweep(checkout: Path, maps: list[np.ndarray]) -> np.ndarray:
 
 def our_sweep(maps: list[np.ndarray], threads: int) -> np.ndarray:
     """Masks of `binarise` in reference mode; OpenCV frees Python's lock, so threads help."""
+    cv2.setNumThreads(1)
     maxima = [int(m.max()) for m in maps]
     one = partial(
         binarise,
@@ -73,13 +79,16 @@ def main() -> None:
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="maps; default: all 583")
+    parser.add_argument("--json", type=Path, help="write the times there")
     args = parser.parse_args()
     golden = runpy.run_path(str(ROOT / "tests" / "data" / "test_mebin_mtd.py"))
     maps = list(golden["golden_mtd_maps"](args.shared / "maps" / "mtd_fused")[1])
-    cv2.setNumThreads(1)
+    maps = maps[: args.limit]
     runs = {f"ours, {n} thread(s)": partial(our_sweep, maps, n) for n in (1, 2)}
     if args.reference:
-        runs["AnomalyNCD"] = partial(reference_sweep, args.reference, maps)
+        for n in (1, 2):
+            runs[f"AnomalyNCD, {n} thread(s)"] = partial(reference_sweep, args.reference, maps, n)
     else:
         print("AnomalyNCD: not run (--reference CHECKOUT)")
     masks = {name: run() for name, run in runs.items()}
@@ -88,14 +97,16 @@ def main() -> None:
     for _ in range(args.repeats):
         for name, run in runs.items():
             times[name].append(milliseconds(run, len(maps)))
-    base = statistics.median(times["AnomalyNCD"]) if args.reference else float("nan")
+    middles = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
-        middle = statistics.median(values)
-        print(
-            f"{name}: {middle:.2f} ms a map ({min(values):.2f} to {max(values):.2f}), "
-            f"{base / middle:.1f} x AnomalyNCD's speed"
-        )
+        line = f"{name}: {middles[name]:.2f} ms a map ({min(values):.2f} to {max(values):.2f})"
+        rival = name.replace("ours", "AnomalyNCD")
+        if rival in middles and rival != name:
+            line += f", {middles[rival] / middles[name]:.1f} x AnomalyNCD's speed"
+        print(line)
     print(f"masks identical: {same}")
+    if args.json:
+        args.json.write_text(json.dumps({"times": times, "same": same}), encoding="utf-8")
 
 
 if __name__ == "__main__":
