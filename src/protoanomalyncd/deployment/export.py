@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -160,18 +161,32 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
                 )
 
 
+def _novel_classes(
+    catalogue: Mapping[str, Any], n_novel: int
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and mergers of the novel classes, the only ones that a graph answers with.
+
+    Those that were merged into a labelled class stand together under its name.
+    """
+    names, target = catalogue["names"], catalogue["target"][:n_novel]
+    counts_as = tuple(t if t < n_novel else target.index(t) for t in target)
+    told = (names[k] if target[k] < n_novel else names[target[k]] for k in range(n_novel))
+    return tuple(told), counts_as
+
+
 def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str]) -> Record:
     from protoanomalyncd import __version__
 
     source, classifier, catalogue = model._source, model.classifier_, model.catalogue_.to_dict()
     if source is None:
         raise NotFittedError("export: call fit or from_pretrained first")
+    names, counts_as = _novel_classes(catalogue, classifier.head.n_novel)
     return Record(
         graph=files[0],
         kind=kind,
         files={name: digest(folder / name) for name in files},
-        names=tuple(catalogue["names"]),
-        counts_as=tuple(catalogue["target"]),
+        names=names,
+        counts_as=counts_as,
         normal_class=catalogue["normal_class"],
         crop_size=model.config.crops.size,
         window=classifier.encoder.config.input_size,

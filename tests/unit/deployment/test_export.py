@@ -16,8 +16,9 @@ from torch import Tensor
 
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.deployment import Runtime, export_model, formats
-from protoanomalyncd.deployment.export import _compare
+from protoanomalyncd.deployment.export import _compare, _novel_classes
 from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.errors import (
     ConfigurationError,
@@ -219,3 +220,11 @@ def test_a_failed_export_leaves_nothing(
     with pytest.raises(OutputError, match="No space left on device"):
         exported_cnn.model.export(tmp_path / "e")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_record_holds_novel_classes_only() -> None:
+    catalogue = Catalogue(["normal", "a", "b", "c"], 0, known=["scratch", "x"])
+    catalogue.merge([4, 3, 1])
+    names, counts_as = _novel_classes(catalogue.to_dict(), 4)
+    assert names == ("normal", "scratch", "b", "scratch")
+    assert counts_as == (0, 1, 2, 1)
