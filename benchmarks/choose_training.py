@@ -30,6 +30,7 @@ from protoanomalyncd.datasets.generated import generate, generate_labelled
 from protoanomalyncd.discovery import evaluate
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.prototypes.class_kappas import fit_kappas
 from protoanomalyncd.stages import label_crops
 from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
 from protoanomalyncd.training.views import plain_view
@@ -50,6 +51,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "entropy_weight 0.5": {"prototypes": {"entropy_weight": 0.5}},
     "entropy_weight 4": {"prototypes": {"entropy_weight": 4.0}},
     "no labelled terms": {"prototypes": {"supervised_weight": 0.0}},
+    "ema prototypes": {"prototypes": {"update": "ema"}},
+    "normal parts 0.1": {"prototypes": {"normal_part_weight": 0.1}},
+    "normal parts 0.5": {"prototypes": {"normal_part_weight": 0.5}},
+    "kappa per class": {"prototypes": {"kappa": "per_class"}},
 }
 
 
@@ -147,7 +152,8 @@ def tokens(trial: TrialSet, backbone: Backbone, folder: Path) -> TokenCache:
     """Stored tokens of the set and its base."""
     everything = CropSet.concatenate(trial.crops, trial.base)
     encoder = GuidedEncoder(backbone, Config().embedding)
-    return fill_token_cache(folder, everything, encoder, Config().training.views, seed=0)
+    views = Config().training.views
+    return fill_token_cache(folder, everything, encoder, views, seed=0, normal_parts=True)
 
 
 def train(
@@ -166,6 +172,7 @@ def train(
         encoder.descriptors.fit(torch.tensor(trial.crops.descriptors))
     n_base = int(trial.base.labels.max()) + 1
     head = PrototypeHead(encoder.embed_dim, n_base, trial.n_classes, n_fixed=encoder.n_fixed)
+    prototypes = dataclasses.replace(config.prototypes, **variant.get("prototypes", {}))
     trainer = Trainer(
         encoder,
         head,
@@ -174,13 +181,17 @@ def train(
         torch.tensor(everything.scores),
         torch.tensor(everything.labels),
         dataclasses.replace(config.training, **variant.get("training", {})),
-        dataclasses.replace(config.prototypes, **variant.get("prototypes", {})),
+        prototypes,
         seed,
     )
     trainer.run()
     with torch.no_grad():
         plain = embed_cache(encoder, cache, range(1))[: len(trial.crops)]
-        found = head(plain)[:, head.n_base :].argmax(dim=1).tolist()
+        cosines = head(plain)[:, head.n_base :]
+        if prototypes.kappa == "per_class":
+            kappas = fit_kappas(cosines, encoder.embed_dim)
+            cosines = kappas.logits(cosines, prototypes.temperature)
+        found = cosines.argmax(dim=1).tolist()
     return evaluate(trial.types, found).nmi
 
 

@@ -27,6 +27,7 @@ from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_al
 from protoanomalyncd.persistence.files import read_json, write_json
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.prototypes.class_kappas import fit_kappas
 from protoanomalyncd.regions.map_range import background_level, fit_range
 from protoanomalyncd.stages import (
     CroppedImage,
@@ -157,6 +158,7 @@ class Fit:
             lambda done, total: self.on_progress("embed views", done, total),
             config.training.recolouring,
             config.training.cache_gb,
+            config.prototypes.normal_part_weight > 0,
         )
         n_novel = config.n_novel_classes
         if n_novel == "auto":
@@ -231,10 +233,15 @@ class Fit:
             create_outlier_score(config.outliers.score),
         )
         seen = classifier.look(crops)
+        if config.prototypes.kappa == "per_class":
+            novel = classifier.cosines(seen.embeddings)[:, head.n_base :]
+            classifier.kappas = fit_kappas(novel, encoder.embed_dim)
         class_ids = classifier.posterior(seen.embeddings).argmax(dim=1)
         counts = torch.bincount(class_ids, minlength=head.n_novel)
         largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
         head.reorder_novel([0, *largest_first])
+        if classifier.kappas is not None:
+            classifier.kappas = classifier.kappas.reordered([0, *largest_first])
         classifier.threshold = self._calibrate(classifier, seen, crops, known)
         in_first = crops.scores[(class_ids == 0).numpy()]
         # The reserved prototype deserves its name only where what it holds scores low.

@@ -84,6 +84,8 @@ BAD: dict[str, list[Any]] = {
     "prototypes.entropy_weight": [-0.1, math.nan],
     "prototypes.separation_weight": [-0.1],
     "prototypes.projection_dim": [0, 2.5],
+    "prototypes.normal_part_weight": [-0.1, math.nan],
+    "prototypes.kappa": ["own", None],
     "prototypes.update": ["momentum", None],
     "prototypes.ema_momentum": [-0.1, 1.0, math.nan],
     "training.epochs": [0],

@@ -130,6 +130,7 @@ _CHOICES = {
     "start": ("clusters", "random"),
     "entropy_over": ("novel", "all"),
     "update": ("gradient", "ema"),
+    "kappa": ("shared", "per_class"),
 }
 """Settings of `PrototypeConfig` that take one of a few words."""
 
@@ -140,6 +141,8 @@ class PrototypeConfig:
 
     Args:
         temperature: tau of the posterior softmax(cos / tau); kappa = 1 / tau.
+        kappa: ``shared``, or ``per_class``: after training each novel class gets the concentration
+            of its regions, and a tight class claims less room than a loose one.
         target_temperature: tau of the soft pseudo-labels.
         target_temperature_start: tau of the first epochs, lowered to `target_temperature`; None =
             constant.
@@ -162,12 +165,16 @@ class PrototypeConfig:
         supcon_weight: of the supervised contrastive loss, beside the labelled cross-entropy.
         supcon_temperature: tau of the supervised contrastive loss.
         projection_dim: width of the contrastive projection.
+        normal_part_weight: w_n, of the term that draws each crop's normal part (the class token
+            guided to what is not anomalous) to the normal prototype; above 0 these parts are
+            also hard negatives in InfoNCE. 0 = they are not computed.
         update: prototypes learn by ``gradient``, or follow their class's embeddings (``ema``,
             CIDER).
         ema_momentum: what a prototype keeps of itself at each sample, in [0, 1); for ``ema``.
     """
 
     temperature: float = 0.1
+    kappa: Literal["shared", "per_class"] = "shared"
     target_temperature: float = 0.05
     target_temperature_start: float | None = None
     target_warmup_epochs: int = 0
@@ -187,6 +194,7 @@ class PrototypeConfig:
     supcon_weight: float = 1.0
     supcon_temperature: float = 0.07
     projection_dim: int = 256
+    normal_part_weight: float = 0.0
     update: Literal["gradient", "ema"] = "gradient"
     ema_momentum: float = 0.95
 
@@ -228,6 +236,7 @@ class PrototypeConfig:
             "separation_weight",
             "contrastive_weight",
             "supcon_weight",
+            "normal_part_weight",
         ):
             require(
                 getattr(self, name) >= 0, f"prototypes.{name}", "at least 0", getattr(self, name)

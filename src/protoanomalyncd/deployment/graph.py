@@ -58,12 +58,22 @@ class ClassifierGraph(nn.Module):
         crop_size: side S of the crops that it will be given [px].
     """
 
+    slope: Tensor | None
+    shift: Tensor
+
     def __init__(self, classifier: RegionClassifier, crop_size: int) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(classifier.encoder).cpu().eval()
         self.head = copy.deepcopy(classifier.head).cpu().eval()
         self.outlier = ScoreGraph(classifier.outlier_score)
         self.temperature = classifier.temperature
+        slope, shift = (
+            (None, None)
+            if classifier.kappas is None
+            else (part.float() for part in classifier.kappas.line(classifier.temperature))
+        )
+        self.register_buffer("slope", slope)
+        self.register_buffer("shift", shift)
         self.threshold = None if classifier.threshold is None else classifier.threshold + ROUNDING
         self.window = self.encoder.config.input_size
         self.offset = (crop_size - self.window) // 2
@@ -86,8 +96,13 @@ class ClassifierGraph(nn.Module):
         seen = slice(self.offset, self.offset + self.window)
         tokens = self.encoder.tokens(image[:, seen, seen], anomaly[:, seen, seen])
         z = self.encoder(replace(tokens, descriptors=descriptors))
-        posterior = torch.softmax(self.head(z) / self.temperature, dim=1)
-        probabilities = restrict_to_novel(posterior, self.head.n_base)[:, self.head.n_base :]
+        cosines, n_base = self.head(z), self.head.n_base
+        logits = cosines / self.temperature
+        if self.slope is not None:
+            novel = self.slope * cosines[:, n_base:] + self.shift
+            logits = torch.cat([logits[:, :n_base], novel], dim=1)
+        posterior = torch.softmax(logits, dim=1)
+        probabilities = restrict_to_novel(posterior, n_base)[:, n_base:]
         outlier = self.outlier(z, self.encoder.frozen_view(tokens))
         class_id = probabilities.argmax(dim=1)
         if self.threshold is not None:

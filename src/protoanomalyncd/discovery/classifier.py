@@ -18,6 +18,7 @@ from torch import Tensor
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
 from protoanomalyncd.pipeline import in_order, worker_count
+from protoanomalyncd.prototypes.class_kappas import ClassKappas
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.structures import OUTLIER
@@ -73,6 +74,7 @@ class RegionClassifier:
         temperature: tau of the posterior.
         outlier_score: fitted score.
         threshold: rejects what scores higher; None = nothing.
+        kappas: concentrations of the N novel classes; None = 1 / temperature for all.
     """
 
     encoder: GuidedEncoder
@@ -80,6 +82,7 @@ class RegionClassifier:
     temperature: float
     outlier_score: OutlierScore
     threshold: float | None = None
+    kappas: ClassKappas | None = None
 
     @torch.no_grad()
     def look(self, crops: CropSet) -> RegionFeatures:
@@ -108,17 +111,26 @@ class RegionClassifier:
         return self.look(crops).embeddings
 
     @torch.no_grad()
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Unit embeddings (R, C) -> cosines to all prototypes, known classes first (R, K)."""
+        prototypes = self.head.prototypes.cpu()
+        # One row at a time, each in memory of its own: the last bits of a matrix product depend on
+        # the number of rows, and on where a row begins.
+        return torch.stack([prototypes @ z.clone() for z in embeddings])
+
+    @torch.no_grad()
     def posterior(self, embeddings: Tensor, classes: Classes = "novel") -> Tensor:
         """Unit embeddings (R, C) -> probabilities of the classes that may win (R, A).
 
         Novel classes come first. With ``novel`` the known ones are left out and the rest is
         renormalised, as published.
         """
-        prototypes, n_base = self.head.prototypes.cpu(), self.head.n_base
-        # One row at a time, each in memory of its own: the last bits of a matrix product depend on
-        # the number of rows, and on where a row begins.
-        cosines = torch.stack([prototypes @ z.clone() for z in embeddings])
-        posterior = torch.softmax(cosines / self.temperature, dim=1)
+        n_base, cosines = self.head.n_base, self.cosines(embeddings)
+        logits = cosines / self.temperature
+        if self.kappas is not None:
+            novel = self.kappas.logits(cosines[:, n_base:], self.temperature)
+            logits = torch.cat([logits[:, :n_base], novel], dim=1)
+        posterior = torch.softmax(logits, dim=1)
         if classes == "novel" or n_base == 0:
             return restrict_to_novel(posterior, n_base)[:, n_base:]
         return torch.cat([posterior[:, n_base:], posterior[:, :n_base]], dim=1)

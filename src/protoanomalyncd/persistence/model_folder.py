@@ -40,6 +40,7 @@ from protoanomalyncd.persistence.names import (
     MODEL_WEIGHTS,
 )
 from protoanomalyncd.prototypes import PrototypeHead
+from protoanomalyncd.prototypes.class_kappas import ClassKappas
 from protoanomalyncd.structures import MapRange
 from protoanomalyncd.vit import GuidedEncoder, restore_backbone
 
@@ -157,6 +158,7 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         config.prototypes.temperature,
         outlier,
         rejection["threshold"],
+        ClassKappas.from_dict(values["kappas"]) if values.get("kappas") else None,
     )
     model._catalogue = Catalogue.from_dict(values["catalogue"])
     model._map_range = MapRange(**values["map_range"])
@@ -194,6 +196,7 @@ def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
             "arguments": classifier.outlier_score.arguments(),
             "threshold": classifier.threshold,
         },
+        "kappas": None if classifier.kappas is None else classifier.kappas.to_dict(),
     }
 
 

@@ -12,6 +12,10 @@ heads, whose terms are averaged, soft targets, entropy over all classes.
 Prototypes learn by the gradient of L, or follow the embeddings and are constants in every term but
 L_sep (CIDER): see `moved_prototypes`.
 
+Where the batch holds the normal parts of its crops (``prototypes.normal_part_weight``, *ours*),
+they are hard negatives in L_con, and w_n times their cross-entropy to the normal prototype is added
+beside it.
+
 Letters: u unlabelled, l labelled samples, n = u + l, C channels.
 """
 
@@ -31,6 +35,7 @@ from protoanomalyncd.prototypes.losses import (
     cross_view,
     entropy_loss,
     info_nce,
+    normal_negatives,
     separation_loss,
     supervised_contrastive,
 )
@@ -48,12 +53,25 @@ class TwoViews:
         z2: of the second view, (n, C).
         scores: anomaly scores of the unlabelled samples, (u,), in [0, 1].
         labels: classes of the labelled samples, (l,).
+        normal: the same crops guided to their normal part, first and second view, each (n, C);
+            None = not used.
+        anomalous: whether each crop holds a region, bool (n,); needed beside `normal`.
     """
 
     z1: Tensor
     z2: Tensor
     scores: Tensor
     labels: Tensor
+    normal: tuple[Tensor, Tensor] | None = None
+    anomalous: Tensor | None = None
+
+    @property
+    def normal_parts(self) -> Tensor | None:
+        """Normal parts of the unlabelled regions, both views (m, C)."""
+        if self.normal is None or self.anomalous is None:
+            return None
+        regions = self.anomalous[: len(self.scores)]
+        return torch.cat([z[: len(regions)][regions] for z in self.normal])
 
 
 def objective(
@@ -89,7 +107,13 @@ def objective(
     terms = {name: torch.stack([t[name] for t in of_heads]).mean() for name in of_heads[0]}
     u = len(batch.scores)
     p1, p2 = head.project(batch.z1), head.project(batch.z2)
-    terms["contrastive"] = info_nce(p1, p2, config.contrastive_temperature)
+    if batch.normal is None or batch.anomalous is None:
+        terms["contrastive"] = info_nce(p1, p2, config.contrastive_temperature)
+    else:
+        normal1, normal2 = (head.project(z) for z in batch.normal)
+        terms["contrastive"] = normal_negatives(
+            p1, p2, normal1, normal2, batch.anomalous, config.contrastive_temperature
+        )
     terms["supcon"] = supervised_contrastive(
         torch.stack([p1[u:], p2[u:]], dim=1), batch.labels, config.supcon_temperature
     )
@@ -98,6 +122,8 @@ def objective(
         + config.separation_weight * terms["separation"]
         + config.contrastive_weight * terms["contrastive"]
     )
+    if "normal" in terms:
+        unlabelled = unlabelled + config.normal_part_weight * terms["normal"]
     labelled = terms["supervised"] + config.supcon_weight * terms["supcon"]
     weight = config.supervised_weight if len(batch.labels) else 0.0
     terms["total"] = (1 - weight) * unlabelled + weight * labelled
@@ -135,8 +161,12 @@ def moved_prototypes(
         for z in (batch.z1, batch.z2)
     )
     classes = torch.cat([(q1 + q2)[: len(batch.scores)].argmax(dim=1), batch.labels])
-    z = torch.cat([batch.z1, batch.z2])
-    return ema_prototypes(before, z, classes.repeat(2), config.ema_momentum)
+    z, classes = torch.cat([batch.z1, batch.z2]), classes.repeat(2)
+    parts = batch.normal_parts
+    if parts is not None:
+        z = torch.cat([z, parts])
+        classes = torch.cat([classes, classes.new_full((len(parts),), head.normal_index)])
+    return ema_prototypes(before, z, classes, config.ema_momentum)
 
 
 def _prototype_terms(
@@ -158,12 +188,17 @@ def _prototype_terms(
     rows = slice(len(targets1))
     every_class = config.generalised or config.entropy_over == "all"
     columns = slice(0 if every_class else head.n_base, None)
-    return {
+    terms = {
         "dapl": cross_view(targets1, targets2, logits1[rows], logits2[rows]),
         "entropy": entropy_loss(torch.cat([logits1[rows, columns], logits2[rows, columns]])),
         "separation": separation_loss(prototypes if moved is None else moved, config.temperature),
         "supervised": cross_entropy(torch.cat([logits1[u:], logits2[u:]]), batch.labels.repeat(2)),
     }
+    parts = batch.normal_parts
+    if parts is not None:
+        is_normal = batch.labels.new_full((len(parts),), head.normal_index)
+        terms["normal"] = cross_entropy(parts @ prototypes.T / config.temperature, is_normal)
+    return terms
 
 
 def _targets(

@@ -208,14 +208,25 @@ class Trainer:
         first = torch.randint(0, n_augmented, (len(crops),), generator=generator)
         step = torch.randint(1, n_augmented, (len(crops),), generator=generator)
         second = (first + step) % n_augmented
-        z1 = self.encoder(self.cache.pick(crops, 1 + first).to(self.device))
-        z2 = self.encoder(self.cache.pick(crops, 1 + second).to(self.device))
+        z1, z2 = self._views(self.cache, crops, first, second)
+        parts = self.cache.normal if self.prototypes.normal_part_weight > 0 else None
         return TwoViews(
             z1,
             z2,
             self.scores[unlabelled].to(self.device),
             self.labels[labelled].to(self.device),
+            None if parts is None else self._views(parts, crops, first, second),
+            self.anomalous[crops].to(self.device),
         )
+
+    def _views(
+        self, cache: TokenCache, crops: Tensor, first: Tensor, second: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Unit embeddings of two augmented views (numbered from 0), each (n, C)."""
+        z1, z2 = (
+            self.encoder(cache.pick(crops, 1 + view).to(self.device)) for view in (first, second)
+        )
+        return z1, z2
 
 
 def _cosine(start: float, progress: float) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
-from protoanomalyncd.vit.backbone import Backbone, Tokens
+from protoanomalyncd.vit.backbone import Backbone, SeveralGuidances, Tokens
 from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 
@@ -156,6 +156,35 @@ class GuidedEncoder(nn.Module):
         half = self.config.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             return self.backbone.tokens(x, bias, guidance)
+
+    def both_tokens(self, images: Tensor, anomaly: Tensor) -> tuple[Tokens, Tokens]:
+        """The frozen part, the class token guided to the anomaly, and to all but the anomaly.
+
+        Source: *ours*, a reading of the paper's "preserving normal features". The patches are the
+        same in both.
+
+        Args:
+            images: RGB uint8 (B, S, S, 3).
+            anomaly: anomaly values in [0, 1], (B, S, S).
+
+        Raises:
+            ConfigurationError: nothing is guided, or the backbone has one guidance only.
+        """
+        guidance = self.config.guidance
+        if guidance.mode == "none" or not isinstance(self.backbone, SeveralGuidances):
+            raise ConfigurationError(
+                "prototypes.normal_part_weight: expected 0 where embedding.guidance.mode is none "
+                f"or the backbone has no tokens_for; got {guidance.mode} and {self.backbone.name}"
+            )
+        x = self.backbone.preprocess(images)
+        stride = self.backbone.patch_size
+        grid = (x.shape[-2] // stride, x.shape[-1] // stride)
+        biases = [
+            attention_bias(pool_to_grid(values, grid), None, guidance)
+            for values in (anomaly, 1 - anomaly)
+        ]
+        anomalous, normal = self.backbone.tokens_for(x, biases, guidance)
+        return anomalous, normal
 
     def forward(self, tokens: Tokens) -> Tensor:
         """The trained tail, and the descriptors beside it: `Tokens` -> unit embeddings (B, C)."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError, MissingDependencyError, ProtoAnomalyNCDError
 
-__all__ = ["Backbone", "Tokens", "create_backbone", "restore_backbone"]
+__all__ = ["Backbone", "SeveralGuidances", "Tokens", "create_backbone", "restore_backbone"]
 
 EMBEDDED_ARCHITECTURE = "protoanomalyncd_embedded"
 
@@ -74,6 +74,14 @@ class Backbone(Protocol):
 
     def module(self) -> nn.Module:
         """The frozen network, to save and to move between devices."""
+
+
+@runtime_checkable
+class SeveralGuidances(Protocol):
+    """What a `Backbone` may offer beside: one set of patch tokens for several guidances."""
+
+    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
+        """(B, 3, H, W) and G logits (B, H/p * W/p) -> G `Tokens` with the same `patches`."""
 
 
 def create_backbone(name: str) -> Backbone:

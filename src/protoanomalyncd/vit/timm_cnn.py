@@ -137,10 +137,15 @@ class CNNBackbone:
             guidance: `betas` is read: the pooling is the only guided block; a convolution has no
                 attention to guide before it.
         """
+        return self.tokens_for(x, [bias], guidance)[0]
+
+    @torch.no_grad()
+    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
+        """The same for several guidances: only their logits differ."""
         features = self._model(x)[-1].flatten(2).transpose(1, 2)
         features = F.normalize(features, dim=-1)
         (strength,) = block_strengths(guidance, 1)
-        return Tokens(features.mean(dim=1), features, strength * bias)
+        return [Tokens(features.mean(dim=1), features, strength * bias) for bias in biases]
 
     def tail(self) -> nn.Module:
         """A trainable attention pooling."""

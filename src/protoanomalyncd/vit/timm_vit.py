@@ -156,29 +156,59 @@ class ViTBackbone:
             Class tokens (B, C), register and patch tokens (B, R + P, C) and the last block's
             logits, registers with 0.
         """
-        model = self._model
-        n_prefix = int(model.num_prefix_tokens)
-        all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
-        hidden = (
-            self._class_key_hidden if guidance.hide_class_key is None else guidance.hide_class_key
-        )
-        depth = len(model.blocks)
-        first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
-        strengths = [0.0] * first_guided + block_strengths(guidance, depth - first_guided)
-        full_bias = torch.nn.functional.pad(bias, (n_prefix - 1, 0))
-        if hidden:
-            cls, rest = all_tokens[:, :1], all_tokens[:, 1:]
-            for number, block in enumerate(model.blocks[:-1]):
-                row = strengths[number] * full_bias.unsqueeze(1) if number >= first_guided else None
-                cls, rest = guided_block(block, cls, rest, row)
-            return Tokens(cls[:, 0], rest, strengths[-1] * full_bias)
-        for number, block in enumerate(model.blocks[:-1]):
+        if self._hides_class_key(guidance):
+            return self.tokens_for(x, [bias], guidance)[0]
+        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
+        full_bias = torch.nn.functional.pad(bias, (int(self._model.num_prefix_tokens) - 1, 0))
+        for number, block in enumerate(self._model.blocks[:-1]):
             all_tokens = (
                 _seeing_block(block, all_tokens, strengths[number] * full_bias)
                 if number >= first_guided
                 else block(all_tokens)
             )
         return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * full_bias)
+
+    @torch.no_grad()
+    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
+        """Several guidances of one set of patch tokens, in one pass.
+
+        Args:
+            x: normalised images (B, 3, H, W).
+            biases: G logits M of the patches, each (B, P).
+            guidance: as in `tokens`.
+
+        Raises:
+            ConfigurationError: the patches see the class key, so that every guidance changes them.
+        """
+        if not self._hides_class_key(guidance):
+            raise ConfigurationError(
+                f"backbone {self.name!r}: expected patches that do not see the class token, to "
+                "guide it more than once; set embedding.guidance.hide_class_key to true"
+            )
+        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
+        bias = torch.nn.functional.pad(
+            torch.stack(biases, dim=1), (int(self._model.num_prefix_tokens) - 1, 0)
+        )
+        cls, rest = all_tokens[:, :1].expand(-1, len(biases), -1), all_tokens[:, 1:]
+        for number, block in enumerate(self._model.blocks[:-1]):
+            row = strengths[number] * bias if number >= first_guided else None
+            cls, rest = guided_block(block, cls, rest, row)
+        return [Tokens(cls[:, g], rest, strengths[-1] * bias[:, g]) for g in range(len(biases))]
+
+    def _hides_class_key(self, guidance: GuidanceConfig) -> bool:
+        hidden = guidance.hide_class_key
+        return self._class_key_hidden if hidden is None else hidden
+
+    def _before_blocks(
+        self, x: Tensor, guidance: GuidanceConfig
+    ) -> tuple[Tensor, int, list[float]]:
+        """Tokens (B, 1 + R + P, C), the first guided block, and the strength of every block."""
+        model = self._model
+        all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
+        depth = len(model.blocks)
+        first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
+        strengths = [0.0] * first_guided + block_strengths(guidance, depth - first_guided)
+        return all_tokens, first_guided, strengths
 
     def tail(self) -> nn.Module:
         """A trainable copy of the last block and the final norm."""

@@ -13,7 +13,7 @@ import pytest
 
 import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd import ProtoAnomalyNCD
-from protoanomalyncd.config import OutlierConfig
+from protoanomalyncd.config import OutlierConfig, PrototypeConfig
 from protoanomalyncd.deployment import export_model
 from tests.tiny import network_folder, tiny_config, tiny_images, tiny_labelled, tiny_maps
 
@@ -63,7 +63,11 @@ def _export(kind: str, folder: Path) -> Exported:
     network = network_folder(folder / "network", architecture, **arguments)
     images = tiny_images(folder / "images")
     maps = tiny_maps(images, folder / "maps")
-    config = tiny_config(network, outliers=OutlierConfig(false_rejection_rate=0.2))
+    config = tiny_config(
+        network,
+        outliers=OutlierConfig(false_rejection_rate=0.2),
+        prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared"),
+    )
     if kind == "vit":  # one of them with descriptors beside the embedding
         embedding = dataclasses.replace(config.embedding, descriptor_weight=0.3)
         config = dataclasses.replace(config, embedding=embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from protoanomalyncd.prototypes.losses import (
     cross_view,
     entropy_loss,
     info_nce,
+    normal_negatives,
     separation_loss,
     supervised_contrastive,
 )
@@ -218,3 +220,41 @@ def test_labelled_samples_move_their_own_prototype() -> None:
     moved = moved_prototypes(views, head, 0.0, PrototypeConfig(update="ema", ema_momentum=0.5))
     torch.testing.assert_close(moved[[0, 2, 3]], torch.eye(8)[[0, 2, 3]])
     assert float(moved[1] @ z[0]) > 0.8
+
+
+def with_normal_parts(views: TwoViews, anomalous: list[bool]) -> TwoViews:
+    normal1, normal2 = (F.normalize(torch.randn_like(views.z1), dim=1) for _ in "12")
+    return dataclasses.replace(views, normal=(normal1, normal2), anomalous=torch.tensor(anomalous))
+
+
+def test_normal_parts_are_negatives_and_go_to_the_normal_prototype() -> None:
+    config, head = PrototypeConfig(normal_part_weight=0.7), PrototypeHead(8, 1, 3, 4)
+    views = with_normal_parts(batch(3, [0, 0]), [True, False, True, True, True])
+    assert views.normal is not None
+    assert views.anomalous is not None
+    terms = objective(views, head, 0.0, config)
+    projected = [head.project(z) for z in (views.z1, views.z2, *views.normal)]
+    torch.testing.assert_close(
+        terms["contrastive"], normal_negatives(*projected, views.anomalous, 1.0)
+    )
+    # Of the unlabelled regions only: the labelled crops show another product.
+    parts = torch.cat([z[[0, 2]] for z in views.normal])
+    expected = cross_entropy(head(parts) / 0.1, torch.full((4,), 1))
+    torch.testing.assert_close(terms["normal"], expected)
+    plain = objective(views, head, 0.0, PrototypeConfig())
+    difference = terms["total"] - plain["total"]
+    torch.testing.assert_close(difference, 0.65 * 0.7 * expected)
+
+
+def test_normal_parts_move_the_normal_prototype() -> None:
+    head = PrototypeHead(8, 1, 2, 4)
+    head.set_prototypes(torch.eye(8)[:3])
+    config = PrototypeConfig(update="ema", ema_momentum=0.5)
+    z = torch.eye(8)[2:3].clone()
+    part = torch.eye(8)[5:6].clone()
+    views = TwoViews(
+        z, z, torch.ones(1), torch.zeros(0, dtype=torch.int64), (part, part), torch.tensor([True])
+    )
+    moved = moved_prototypes(views, head, 0.0, config)
+    assert float(moved[1] @ part[0]) > 0.8
+    torch.testing.assert_close(moved[2], z[0])

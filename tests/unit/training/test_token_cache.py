@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from protoanomalyncd.errors import OutputError
+from protoanomalyncd.config import GuidanceConfig
+from protoanomalyncd.errors import ConfigurationError, OutputError
 from protoanomalyncd.training import CropSet, TokenCache, embed_cache, fill_token_cache
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder
-from tests.tiny import SIDE, random_crops
+from tests.tiny import SIDE, random_crops, tiny_encoder
 
 N_CROPS = 11  # more than a chunk
 
@@ -185,3 +186,29 @@ def test_a_crop_set_is_read_back_as_it_was_written(tmp_path: Path, crops: CropSe
 def test_a_cache_knows_its_views() -> None:
     cache = TokenCache(torch.zeros(4, 3, 2), torch.zeros(4, 3, 5, 2), torch.zeros(4, 3, 5))
     assert cache.n_views == 3
+
+
+def test_normal_parts_share_the_patches_and_look_elsewhere(
+    tmp_path: Path, crops: CropSet, network: Path
+) -> None:
+    encoder = tiny_encoder(network, GuidanceConfig(hide_class_key=True))
+    plain = fill_token_cache(tmp_path / "plain", crops, encoder, 2, seed=0)
+    cache = fill_token_cache(tmp_path / "both", crops, encoder, 2, seed=0, normal_parts=True)
+    assert plain.normal is None
+    assert cache.normal is not None
+    assert cache.normal.patches is cache.patches
+    assert torch.equal(cache.patches, plain.patches)
+    torch.testing.assert_close(cache.bias, plain.bias)
+    # Guided softly, rho_o = 0: the logits of both parts add up to beta.
+    torch.testing.assert_close(cache.bias + cache.normal.bias, torch.full_like(cache.bias, 4.0))
+    window, values = plain_view(crops.images[4], crops.masks[4], crops.maps[4], SIDE)
+    tokens = encoder.tokens(torch.from_numpy(window)[None], torch.from_numpy(1 - values)[None])
+    torch.testing.assert_close(cache.normal.cls[4, 0].float(), tokens.cls[0], atol=0.05, rtol=0.02)
+
+
+def test_without_guidance_there_is_no_normal_part(
+    tmp_path: Path, crops: CropSet, network: Path
+) -> None:
+    encoder = tiny_encoder(network, GuidanceConfig(mode="none", hide_class_key=True))
+    with pytest.raises(ConfigurationError, match=r"normal_part_weight: expected 0 where .* none"):
+        fill_token_cache(tmp_path, crops, encoder, 2, seed=0, normal_parts=True)
