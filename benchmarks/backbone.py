@@ -37,7 +37,7 @@ from .backbone_measures import (
     region_descriptors,
     ward,
 )
-from .backbone_networks import Network, load_networks
+from .backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_networks
 
 NOTES = """# The embedded backbone beside its teachers
 
@@ -49,9 +49,9 @@ Written by `make bench-backbone`; do not edit.
   load average {load} at the end (well above {threads}: shared with other work){kept}.
 - All networks compute in bfloat16 here, their features are compared in float32.
 - Patch memory: images as 256x256 squares; ResNets layer2 + layer3, ViT blocks 4, 7, 10
-  (counted from 0), embedded: its patch descriptors; 3x3 average, finest grid, 12,000 random
-  patches of the 761 training normals (seeds {seeds}), Euclidean nearest neighbour, image
-  score = maximum of the map.
+  (counted from 0), embedded: its patch descriptors, whose layers have fixed lengths; 3x3
+  average, finest grid, 12,000 random patches of the 761 training normals (seeds {seeds}),
+  Euclidean nearest neighbour, image score = maximum of the map. By type: layers of length one.
 - Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
   K = 6 given; deterministic.
 - Class token: 224x224, true mask. CNN: mask-weighted mean of the last stage. ViT-Ti/16: class
@@ -92,6 +92,11 @@ def measure_memory(network: Network, data: Path) -> Row:
     out: Row = {k: statistics.mean(r[k] for r in runs) for k in runs[0]}
     out["seeds"] = [r["auroc"] for r in runs]
     return out
+
+
+def equal_layers(network: Network) -> Network:
+    """The same network with normalised layers: the ViT's map holds three of them."""
+    return EqualLayers(network, 3 if isinstance(network, TinyViT) else 1)
 
 
 def measure_pooling(network: Network, data: Path, maps: Path) -> Row:
@@ -162,10 +167,14 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
         "token": lambda n: measure_class_token(n, args.data),
         "pooling": lambda n: measure_pooling(n, args.data, args.maps / "mtd_fused"),
         "memory": lambda n: measure_memory(n, args.data),
+        "memory_equal": lambda n: measure_memory(equal_layers(n), args.data),
     }
     for job, measure in jobs.items():
         for name, network in networks.items():
-            if args.assemble or job in args.skip or job in results[name]:
+            if args.assemble or job.split("_")[0] in args.skip or job in results[name]:
+                continue
+            if job == "memory_equal" and isinstance(network, Embedded):
+                results[name][job] = results[name]["memory"]  # its layers have a length already
                 continue
             results[name][job] = measure(network)
             print(f"{name:10s} {job:8s} {json.dumps(results[name][job])}", flush=True)
@@ -180,17 +189,17 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
     return results
 
 
-def memory_cell(row: Row) -> str:
+def memory_cell(job: str, row: Row) -> str:
     """Mean image AUROC and its range over the seeds."""
-    if "memory" not in row:
+    if job not in row:
         return "-"
-    memory = row["memory"]
+    memory = row[job]
     return f"{memory['auroc']:.3f} ({min(memory['seeds']):.3f}-{max(memory['seeds']):.3f})"
 
 
 def type_cell(kind: str, row: Row) -> str:
     """Image AUROC of one defect type."""
-    return f"{row['memory'][kind]:.3f}" if "memory" in row else "-"
+    return f"{row['memory_equal'][kind]:.3f}" if "memory_equal" in row else "-"
 
 
 def pooling_cell(way: str, row: Row) -> str:
@@ -220,7 +229,10 @@ def table(results: dict[str, Row]) -> str:
     """The results as a Markdown table."""
     rows: list[tuple[str, Callable[[Row], str]]] = []
     if any("memory" in r for r in results.values()):
-        rows.append(("patch memory, MTD image AUROC: mean (range over memories)", memory_cell))
+        title = "patch memory, MTD image AUROC, {}: mean (range over memories)"
+        rows.append((title.format("layers as they are"), partial(memory_cell, "memory")))
+        equal = title.format("each layer of length one")
+        rows.append((equal, partial(memory_cell, "memory_equal")))
         rows += [(f"... {k}", partial(type_cell, k.lower())) for k in TYPES]
     if any("pooling" in r for r in results.values()):
         title = "map-weighted pooling + Ward, `mtd_fused`, {}: NMI / ARI / F1"

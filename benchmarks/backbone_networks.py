@@ -141,6 +141,32 @@ class Embedded:
         return list(found.unbind(1))
 
 
+class EqualLayers:
+    """A network whose map layers have length one at every place, as the embedded one's have.
+
+    Args:
+        network: the network.
+        layers: number of equally wide layers that each of its maps holds side by side.
+    """
+
+    def __init__(self, network: Network, layers: int = 1) -> None:
+        self.name, self.module, self.network, self.layers = (
+            network.name,
+            network.module,
+            network,
+            layers,
+        )
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The network's maps, every layer L2-normalised over its channels."""
+        parts = [m.unflatten(1, (self.layers, -1)) for m in self.network.maps(images)]
+        return [F.normalize(p, dim=2).flatten(1, 2) for p in parts]
+
+    def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The network's own."""
+        return self.network.regions(images, mask)
+
+
 def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:
     """The three teachers and the embedded backbone, in evaluation mode."""
     import protoanomalyncd.vit.embedded  # noqa: F401  (registers the network)

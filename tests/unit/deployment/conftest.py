@@ -58,6 +58,10 @@ def exported_cnn(export_of: Callable[[str], Exported]) -> Exported:
     return export_of("cnn")
 
 
+REJECTED = {"embedded": 0.7, "vit": 0.45, "cnn": 0.2}
+"""So that some and not all are rejected: untrained networks put all regions close together."""
+
+
 def _export(kind: str, folder: Path) -> Exported:
     architecture, arguments = NETWORKS[kind]
     network = network_folder(folder / "network", architecture, **arguments)
@@ -65,7 +69,7 @@ def _export(kind: str, folder: Path) -> Exported:
     maps = tiny_maps(images, folder / "maps")
     config = tiny_config(
         network,
-        outliers=OutlierConfig(false_rejection_rate=0.2),
+        outliers=OutlierConfig(false_rejection_rate=REJECTED[kind]),
         prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared"),
     )
     if kind == "vit":  # one of them with descriptors beside the embedding
