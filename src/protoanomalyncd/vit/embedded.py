@@ -110,7 +110,8 @@ class ConvStem(nn.Module):
         pad_h, pad_w = -x.shape[-2] % 16, -x.shape[-1] % 16
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
-        s4 = self.stage4(F.relu(F.max_pool2d(self.conv1(x), 3, 2, 1), inplace=True))
+        x = F.max_pool2d(F.relu(self.conv1(x), inplace=True), 3, 2, 1)  # in this order: quicker
+        s4 = self.stage4(x)
         s8 = self.stage8(s4)
         return s4, s8, self.proj(s8)
 
