@@ -123,7 +123,7 @@ _ROLES = ("defect", "normal", "outlier")
 def _kinds_note(report: ReportData) -> str:
     if report.kinds_given is None or not report.discovery.class_names:
         return ""
-    number = len(report.discovery.class_names)
+    number = len(report.discovery.class_names) - len(report.discovery.known_classes)
     normal = ", normal included" if report.discovery.normal_class is not None else ""
     if report.kinds_given:
         return (

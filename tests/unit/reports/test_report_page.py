@@ -1,6 +1,7 @@
 """report.html as a document: the whole page, what is escaped, how large it gets."""
 
 import html
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -243,6 +244,13 @@ def test_who_chose_the_number_of_kinds(given: bool | None, sentence: str) -> Non
     page = render_report(report(discovery(4), kinds_given=given))
     assert ("The number of kinds" in page) == bool(sentence)
     assert sentence in page
+
+
+def test_known_classes_are_none_of_the_kinds_found() -> None:
+    found = discovery(8, class_names=("normal", "a", "b", "c", "burn", "crack"))
+    known = dataclasses.replace(found, known_classes=(4, 5))
+    page = render_report(report(known, kinds_given=True))
+    assert "The number of kinds (4, normal included)" in page
 
 
 def test_empty_classes_are_named() -> None:
