@@ -1,7 +1,7 @@
 """report.html as a document: the whole page, what is escaped, how large it gets."""
 
-import html
 import dataclasses
+import html
 import json
 import re
 from html.parser import HTMLParser
