@@ -41,7 +41,11 @@ from .backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_net
 
 NOTES = """# The embedded backbone beside its teachers
 
-Written by `make bench-backbone`; do not edit.
+Written by this command; do not edit:
+
+```
+make bench-backbone
+```
 
 {table}
 
@@ -175,8 +179,8 @@ def run(args: argparse.Namespace) -> dict[str, Row]:
                 continue
             if job == "memory_equal" and isinstance(network, Embedded):
                 results[name][job] = results[name]["memory"]  # its layers have a length already
-                continue
-            results[name][job] = measure(network)
+            else:
+                results[name][job] = measure(network)
             print(f"{name:10s} {job:8s} {json.dumps(results[name][job])}", flush=True)
             if args.cache:
                 args.cache.write_text(json.dumps(results))
