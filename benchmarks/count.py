@@ -169,9 +169,7 @@ class Bench:
         count = estimate_count(
             Embedded(
                 target.views,
-                torch.tensor(crops.anomalous),
-                torch.tensor(crops.scores),
-                torch.tensor(crops.labels),
+                *crops.tensors(),
             ),
             config.count,
             config.prototypes,
@@ -200,9 +198,7 @@ class Bench:
             encoder,
             head,
             target.cache,
-            torch.tensor(crops.anomalous),
-            torch.tensor(crops.scores),
-            torch.tensor(crops.labels),
+            *crops.tensors(),
             config.training,
             config.prototypes,
             seed,

@@ -175,9 +175,7 @@ class Fit:
             encoder,
             head,
             cache,
-            torch.tensor(everything.anomalous),
-            torch.tensor(everything.scores),
-            torch.tensor(everything.labels),
+            *everything.tensors(),
             config.training,
             config.prototypes,
             config.seed,
@@ -204,9 +202,7 @@ class Fit:
         estimate = estimate_count(
             Embedded(
                 torch.stack(views, dim=1),
-                torch.tensor(crops.anomalous),
-                torch.tensor(crops.scores),
-                torch.tensor(crops.labels),
+                *crops.tensors(),
             ),
             self.config.count,
             self.config.prototypes,

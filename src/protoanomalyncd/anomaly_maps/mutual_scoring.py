@@ -29,11 +29,10 @@ from torch import Tensor
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
-from protoanomalyncd.anomaly_maps.square import read_square
+from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
 from protoanomalyncd.config import MapConfig
 from protoanomalyncd.datasets.images import content_key
 from protoanomalyncd.errors import (
-    ConfigurationError,
     DatasetError,
     ModelFormatError,
     NotFittedError,
@@ -276,16 +275,9 @@ class MutualScoring:
     def _read(self, sample: Sample) -> tuple[str, ImageArray]:
         return content_key(sample.path), read_square(sample.path, self._image_size)
 
-    @torch.inference_mode()
     def _features(self, image: ImageArray) -> list[Tensor]:
         """uint8 (H, W, 3) -> float32 layers (D, h, w)."""
-        batch = torch.from_numpy(image).unsqueeze(0).to(self._device)
-        layers = self._backbone.patch_descriptors(self._backbone.preprocess(batch))
-        if not layers:
-            raise ConfigurationError(
-                "mutual scoring: expected a backbone with feature maps, got none"
-            )
-        return [layer[0].float() for layer in layers]
+        return [layer[0] for layer in patch_layers(self._backbone, image, self._device)]
 
     @torch.inference_mode()
     def _map(self, key: str, layers: Sequence[Tensor], references: _References) -> Tensor:

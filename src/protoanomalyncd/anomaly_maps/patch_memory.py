@@ -25,11 +25,10 @@ from protoanomalyncd.anomaly_maps.nearest import nearest_distance
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
-from protoanomalyncd.anomaly_maps.square import read_square
+from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
 from protoanomalyncd.config import MapConfig
 from protoanomalyncd.datasets.images import content_key
 from protoanomalyncd.errors import (
-    ConfigurationError,
     DatasetError,
     ModelFormatError,
     NotFittedError,
@@ -252,13 +251,7 @@ class PatchMemory:
     @torch.inference_mode()
     def _describe(self, image: ImageArray) -> Tensor:
         """uint8 (H, W, 3) -> float32 (D, h, w)."""
-        batch = torch.from_numpy(image).unsqueeze(0).to(self._device)
-        layers = self._backbone.patch_descriptors(self._backbone.preprocess(batch))
-        if not layers:
-            raise ConfigurationError(
-                "patch memory: expected a backbone with feature maps, got none"
-            )
-        return local_descriptors([layer.float() for layer in layers])[0]
+        return local_descriptors(patch_layers(self._backbone, image, self._device))[0]
 
     @torch.inference_mode()
     def _distances(self, descriptors: Tensor, excluded: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from protoanomalyncd.stages import Progress as OnProgress
+    from protoanomalyncd.structures import Skipped
 
 __all__ = ["console", "logger", "logging_to", "progress_bars", "show_notes", "show_skipped"]
 
@@ -65,27 +66,23 @@ def logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def show_skipped(skipped: object, limit: int = 10) -> None:
+def show_skipped(skipped: Sequence[Skipped], limit: int = 10) -> None:
     """List what was left out, and why."""
-    from rich.markup import escape
-
-    items = list(skipped) if isinstance(skipped, tuple | list) else []
-    for item in items:
-        logger.warning("skipped %s: %s", item.name, item.reason)
-    for item in items[:limit]:
-        console.print(f"[yellow]skipped[/] {escape(item.name)}: {escape(item.reason)}")
-    if len(items) > limit:
-        console.print(f"[yellow]skipped[/] {len(items) - limit} more; see the report")
+    _show("skipped", skipped, limit, "more; see the report")
 
 
-def show_notes(notes: object, limit: int = 3) -> None:
+def show_notes(notes: Sequence[Skipped], limit: int = 3) -> None:
     """List what was used with a reservation, and which."""
+    _show("note", notes, limit, "more such; see the report")
+
+
+def _show(kind: str, found: Sequence[Skipped], limit: int, rest: str) -> None:
+    """Print the first `limit` names with their reasons, log them all."""
     from rich.markup import escape
 
-    items = list(notes) if isinstance(notes, tuple | list) else []
-    for item in items:
-        logger.warning("%s: %s", item.name, item.reason)
-    for item in items[:limit]:
-        console.print(f"[yellow]note[/] {escape(item.name)}: {escape(item.reason)}")
-    if len(items) > limit:
-        console.print(f"[yellow]note[/] {len(items) - limit} more such; see the report")
+    for item in found:
+        logger.warning("%s %s: %s", kind, item.name, item.reason)
+    for item in found[:limit]:
+        console.print(f"[yellow]{kind}[/] {escape(item.name)}: {escape(item.reason)}")
+    if len(found) > limit:
+        console.print(f"[yellow]{kind}[/] {len(found) - limit} {rest}")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from protoanomalyncd.persistence.files import read_json, replace_atomically, write_json
 from protoanomalyncd.persistence.row_files import RowFile, Rows, RowWriter, join_rows
@@ -55,6 +57,10 @@ class CropSet:
     def anomalous(self) -> npt.NDArray[np.bool_]:
         """Whether each crop holds a region, (n,); False = a whole image in which none was found."""
         return np.array([mask.any() for mask in self.masks], np.bool_)
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`anomalous`, `scores` and `labels` (n,), as the trainer takes them."""
+        return torch.tensor(self.anomalous), torch.tensor(self.scores), torch.tensor(self.labels)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from protoanomalyncd.anomaly_maps import FolderMaps, choose, create, register, registered
+from protoanomalyncd.anomaly_maps.registry import SOURCES
 from protoanomalyncd.errors import ConfigurationError
 
 
@@ -20,9 +21,7 @@ def test_create_passes_what_the_constructor_takes_and_saved_arguments_come_first
         assert source.name == "test_registry_source"
         assert FolderMaps.name == "folder"
     finally:
-        from protoanomalyncd.anomaly_maps import registry
-
-        del registry._SOURCES["test_registry_source"]
+        del SOURCES.classes["test_registry_source"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from protoanomalyncd.discovery.outliers.registry import Embedded, register
 __all__ = ["KeyValueCache"]
 
 
-@register
+@register("key_value_cache")
 class KeyValueCache(Embedded):
     """1 - the largest logit of a key-value cache blended with the prototypes, in [0, 2].
 

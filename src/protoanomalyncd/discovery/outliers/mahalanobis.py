@@ -16,7 +16,7 @@ from protoanomalyncd.discovery.outliers.registry import Embedded, register
 __all__ = ["Mahalanobis"]
 
 
-@register
+@register("mahalanobis")
 class Mahalanobis(Embedded):
     """Half the smallest squared Mahalanobis distance to a class mean, at least 0.
 

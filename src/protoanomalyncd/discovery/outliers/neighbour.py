@@ -52,7 +52,7 @@ def own_distances(keys: Tensor, n: int) -> Tensor:
     return torch.cat(rows).clamp(min=_LEAST_DISTANCE)
 
 
-@register
+@register("neighbour")
 class Neighbour(Embedded):
     """1 - cosine to the k-th most similar fitted region, in [0, 2].
 
@@ -85,7 +85,7 @@ class Neighbour(Embedded):
         return 1 - similar[:, -1]
 
 
-@register
+@register("local_density")
 class LocalDensity(Embedded):
     """How much further away its neighbours are than they are from theirs; 1 = among its like.
 

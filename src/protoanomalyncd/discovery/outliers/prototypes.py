@@ -31,7 +31,7 @@ class _PrototypeScore(Kept):
         return regions.embeddings @ self.kept("prototypes").T
 
 
-@register
+@register("cosine")
 class Cosine(_PrototypeScore):
     """1 - largest cosine to a prototype, in [0, 2] (maximum logit)."""
 
@@ -58,7 +58,7 @@ class _Tempered(_PrototypeScore):
         return {"temperature": self.temperature}
 
 
-@register
+@register("probability")
 class Probability(_Tempered):
     """1 - largest probability softmax(cosines / tau), in [0, 1) (maximum softmax probability)."""
 
@@ -69,7 +69,7 @@ class Probability(_Tempered):
         return 1 - torch.softmax(self.cosines(regions) / self.temperature, dim=1).amax(dim=1)
 
 
-@register
+@register("energy")
 class Energy(_Tempered):
     """-tau log sum exp(cosines / tau): the free energy; ProtoGCD's tau is 1 here."""
 
@@ -80,7 +80,7 @@ class Energy(_Tempered):
         return -self.temperature * torch.logsumexp(self.cosines(regions) / self.temperature, dim=1)
 
 
-@register
+@register("margin")
 class Margin(_Tempered):
     """Second largest probability minus the largest, in [-1, 0]; a single class counts as sure."""
 

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
-from protoanomalyncd.errors import ConfigurationError, NotFittedError
+from protoanomalyncd.errors import NotFittedError
+from protoanomalyncd.registry import Registry
 
 __all__ = ["Embedded", "Kept", "create_outlier_score", "register", "registered"]
 
-_Score = TypeVar("_Score", bound=type)
-_SCORES: dict[str, Callable[..., OutlierScore]] = {}
-
-
-def register(score: _Score) -> _Score:
-    """Class decorator: make a score known by its ``name``."""
-    _SCORES[score.name] = score  # type: ignore[attr-defined]
-    return score
-
-
-def registered() -> tuple[str, ...]:
-    """The known names, sorted."""
-    return tuple(sorted(_SCORES))
-
-
-def create_outlier_score(name: str, arguments: Mapping[str, Any] | None = None) -> OutlierScore:
-    """Build by registered name.
-
-    Args:
-        name: of the score.
-        arguments: of its constructor; None = its defaults.
-
-    Raises:
-        ConfigurationError: the name is unknown.
-    """
-    if name not in _SCORES:
-        raise ConfigurationError(
-            f"outliers.score: expected one of {', '.join(registered())}, got {name!r}"
-        )
-    return _SCORES[name](**(arguments or {}))
+_SCORES: Registry[OutlierScore] = Registry("outliers.score")
+register, registered = _SCORES.register, _SCORES.names
+create_outlier_score = _SCORES.create
 
 
 class Kept:

@@ -17,7 +17,7 @@ from protoanomalyncd.prototypes.vmf import VMFMixture, fit_mixture
 __all__ = ["VonMisesFisher"]
 
 
-@register
+@register("vmf")
 class VonMisesFisher(Embedded):
     """-log density of the mixture whose classes are the fitted ones, of any sign.
 
