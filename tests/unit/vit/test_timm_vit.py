@@ -13,7 +13,7 @@ from torch import Tensor
 
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.vit import Backbone, create_backbone
+from protoanomalyncd.vit import Backbone, create_backbone, timm_vit
 from protoanomalyncd.vit.guidance import attention_bias
 from tests.tiny import network_folder
 
@@ -196,3 +196,12 @@ def test_every_guided_block_has_its_own_beta(make: Make, hidden: bool) -> None:
     torch.testing.assert_close(run(backbone, x, bias, guidance), expected, **TOLERANCE)
     with pytest.raises(ConfigurationError, match="each of the 4 guided blocks, got 3"):
         run(backbone, x, bias, GuidanceConfig(betas=(1.0, 2.0, 3.0)))
+
+
+def test_many_tokens_give_what_few_tokens_give(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a number of tokens the attention weights are not held in memory."""
+    backbone, x, bias = make(), pictures(), 4 * torch.rand(2, 16)
+    written_out = run(backbone, x, bias, GuidanceConfig(hide_class_key=False))
+    monkeypatch.setattr(timm_vit, "_WRITTEN_OUT", 1)
+    fused = run(backbone, x, bias, GuidanceConfig(hide_class_key=False))
+    torch.testing.assert_close(fused, written_out, **TOLERANCE)
