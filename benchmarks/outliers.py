@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import create
@@ -37,7 +36,7 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
-from protoanomalyncd.datasets.generated import render
+from protoanomalyncd.datasets.generated import generate
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import (
     RegionFeatures,
@@ -151,7 +150,15 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
             load_labelled(work / "neu"), config.training.labelled_per_class, config.seed
         )
     else:
-        images = draw(name, DRAWN[name], work / "images")
+        images = generate(
+            work / "images",
+            name,
+            n_per_type=14,
+            n_good=28,
+            types=DRAWN_TYPES,
+            seed=5,
+            strength=DRAWN[name],
+        )
     ordered, store = fit.score(create("patch_memory", backbone=backbone), load_dataset(images))
     found, crops, _ = fit.cut(ordered, store, None)
     n_crops = len(crops)
@@ -176,27 +183,6 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
         torch.cat(views),
         encoder,
     )
-
-
-def draw(product: str, strength: float, folder: Path, n_normal: int = 40, n_each: int = 14) -> Path:
-    """A generated product in the MVTec AD layout whose defects are blended with the clean scene."""
-    for part, n, first in (("train", n_normal, 9_000), ("test", 2 * n_each, 5_000)):
-        for number in range(n):
-            picture = render(product, None, first + number)[0]
-            _save(folder / part / GOOD / f"{number:03}.png", picture)
-    for place, kind in enumerate(DRAWN_TYPES):
-        for number in range(n_each):
-            seed = 100 * place + number
-            clean, defect = (render(product, k, seed)[0].astype(float) for k in (None, kind))
-            blended = np.clip(clean + strength * (defect - clean), 0, 255).astype(np.uint8)
-            _save(folder / "test" / kind / f"{number:03}.png", blended)
-    return folder
-
-
-def _save(path: Path, image: np.ndarray) -> None:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
 
 
 def plain_tokens(cache: TokenCache, crop: int) -> Any:

@@ -189,5 +189,5 @@ def test_unknown_names_and_arguments_are_refused() -> None:
         create("pca")
     with pytest.raises(ConfigurationError, match="folder takes folder, got depth"):
         create("folder", {"depth": 3})
-    with pytest.raises(ConfigurationError, match=r"detector.backbone: expected .* patch_memory needs it"):
+    with pytest.raises(ConfigurationError, match=r"backbone: expected .* patch_memory needs it"):
         create("patch_memory", {"seed": 3}, folder="maps")

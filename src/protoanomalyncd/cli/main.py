@@ -295,6 +295,12 @@ def _generate_parser() -> ArgumentParser:
     )
     parser.add_argument("--size", type=int, default=256, help="side of the images [px]")
     parser.add_argument("--seed", type=int, default=0, help="of the images")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="contrast of the defects, above 0 to 1; at 0.3 a detector misses some",
+    )
     return parser
 
 
@@ -373,6 +379,7 @@ def _run_generate(options: Namespace) -> None:
         types=options.types,
         size=options.size,
         seed=options.seed,
+        strength=options.strength,
     )
     console.print(f"images in {out}")
 

@@ -99,6 +99,17 @@ def test_looks_alike_at_any_size() -> None:
     assert abs(mask.mean() - mask2.mean()) < 0.01
 
 
+def test_strength_is_the_share_by_which_the_defect_covers_the_product() -> None:
+    clean, _ = render("leather", None, 4, 96)
+    full, mask = render("leather", "stain", 4, 96)
+    half, same = render("leather", "stain", 4, 96, strength=0.5)
+    assert np.array_equal(mask, same)
+    assert np.array_equal(half[~mask], clean[~mask])
+    expected = (clean[mask].astype(float) + full[mask]) / 2
+    assert np.abs(half[mask] - expected).max() <= 1
+    assert np.array_equal(render("leather", None, 4, 96, strength=0.5)[0], clean)
+
+
 def test_unknown_names_and_numbers() -> None:
     with pytest.raises(ConfigurationError, match=r"out of .*washer.*; got 'bolt'"):
         render("bolt")
@@ -110,6 +121,9 @@ def test_unknown_names_and_numbers() -> None:
         render("washer", size=31)
     with pytest.raises(ConfigurationError, match="seed"):
         render("washer", seed=-1)
+    for strength in (0.0, 1.5, float("nan")):
+        with pytest.raises(ConfigurationError, match="strength above 0"):
+            render("washer", "stain", strength=strength)
 
 
 # On disk
@@ -166,6 +180,21 @@ def test_an_image_does_not_depend_on_the_others(tmp_path: Path) -> None:
     assert not set(hashes(other).values()) & set(few.values())
 
 
+def test_faint_defects_leave_the_normal_images_as_they_were(tmp_path: Path) -> None:
+    def make(name: str, strength: float) -> dict[str, str]:
+        out = tmp_path / name
+        return hashes(
+            generate(
+                out, "tile", n_normal=1, n_per_type=1, types=["dent"], size=48, strength=strength
+            )
+        )
+
+    plain, faint = make("a", 1.0), make("b", 0.3)
+    assert {name for name in plain if plain[name] != faint[name]} == {"test/dent/000.png"}
+    with pytest.raises(OutputError, match="other data or settings"):
+        make("a", 0.3)
+
+
 def test_generate_twice(tmp_path: Path) -> None:
     def make(seed: int) -> Path:
         return generate(
@@ -202,6 +231,8 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
         generate(tmp_path / "a", "wood", types=[])
     with pytest.raises(ConfigurationError, match="n_per_type"):
         generate(tmp_path / "a", "wood", n_per_type=0)
+    with pytest.raises(ConfigurationError, match="strength"):
+        generate(tmp_path / "a", "wood", strength=0)
     with pytest.raises(ConfigurationError, match="at least 2 types"):
         generate_labelled(tmp_path / "a", ["wood"], types=["hole"])
     with pytest.raises(ConfigurationError, match="got none"):

@@ -66,11 +66,15 @@ def defect_types_of(product: str) -> tuple[str, ...]:
 
 
 def render(
-    product: str, defect: str | None = None, seed: int = 0, size: int = 256
+    product: str,
+    defect: str | None = None,
+    seed: int = 0,
+    size: int = 256,
+    strength: float = 1.0,
 ) -> tuple[ImageArray, MaskArray]:
     """Make one picture.
 
-    The picture depends on the four arguments only. With the same product, seed and size, pictures
+    The picture depends on the arguments only. With the same product, seed and size, pictures
     with and without defect are equal, bit for bit, outside the mask.
 
     Args:
@@ -78,12 +82,14 @@ def render(
         defect: one of ``defect_types_of(product)`` or `FURTHER_TYPES`; None = a normal picture.
         seed: number of the picture.
         size: side [px], at least 32.
+        strength: contrast of the defect, above 0 to 1: the share by which it covers the product.
+            1 is plain to see; at 0.3 a detector misses some. The mask stays the same.
 
     Returns:
         The image, ``uint8`` RGB ``(S, S, 3)``, and the defect's mask, ``bool`` ``(S, S)``.
 
     Raises:
-        ConfigurationError: an unknown name, a negative seed, or too small a size.
+        ConfigurationError: an unknown name, a negative seed, or a size or strength out of range.
     """
     allowed = (*defect_types_of(product), *FURTHER_TYPES)
     if defect is not None and defect not in allowed:
@@ -94,6 +100,8 @@ def render(
         raise ConfigurationError(
             f"expected a size of at least {_SMALLEST} and a seed of at least 0; got {size}, {seed}"
         )
+    if not 0 < strength <= 1:
+        raise ConfigurationError(f"expected a strength above 0 and at most 1; got {strength}")
     rng = _rng(product, "", seed)
     scene = _MAKERS[product](rng, size)
     camera = _camera(rng, size)
@@ -101,7 +109,10 @@ def render(
         return camera(scene.colour), np.zeros((size, size), np.bool_)
     picture, extent = _damaged(scene, defect, _rng(product, defect, seed))
     mask = extent >= _MIN_EXTENT
-    return camera(np.where(mask[..., None], picture, scene.colour)), mask
+    seen = (
+        scene.colour + np.float32(strength) * (picture - scene.colour) if strength < 1 else picture
+    )
+    return camera(np.where(mask[..., None], seen, scene.colour)), mask
 
 
 def _rng(product: str, defect: str, seed: int) -> np.random.Generator:

@@ -28,6 +28,7 @@ def generate(
     size: int = 256,
     seed: int = 0,
     n_good: int | None = None,
+    strength: float = 1.0,
 ) -> Path:
     """Write a data set in the MVTec AD layout, masks included.
 
@@ -43,12 +44,15 @@ def generate(
         size: side of the images [px].
         seed: of the whole set.
         n_good: images of ``test/good``; None = `n_per_type`.
+        strength: contrast of the defects, above 0 to 1, as in `render`: faint ones are what real
+            detectors miss.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigurationError: an unknown product or type, or a negative number of images.
+        ConfigurationError: an unknown product or type, a negative number of images, or a strength
+            out of range.
         OutputError: `out` holds other files, or cannot be written.
     """
     kinds = _types([product], types)
@@ -58,7 +62,9 @@ def generate(
             "expected n_normal and n_good of at least 0 and n_per_type of at least 1, got "
             f"{n_normal}, {n_good}, {n_per_type}"
         )
-    identity = {
+    if not 0 < strength <= 1:
+        raise ConfigurationError(f"expected a strength above 0 and at most 1; got {strength}")
+    identity: dict[str, object] = {
         "data_set": "generated",
         "product": product,
         "types": list(kinds),
@@ -66,12 +72,14 @@ def generate(
         "size": size,
         "seed": seed,
     }
+    if strength != 1:  # a folder from before there was a strength stays the same folder
+        identity["strength"] = strength
 
     def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
         counts = {"train/good": n_normal, "test/good": n_good}
         counts |= {f"test/{kind}": n_per_type for kind in kinds}
         for place, count in counts.items():
-            _write_place(staging, place, count, product, size=size, seed=seed)
+            _write_place(staging, place, count, product, (size, strength), seed)
         return counts, {}
 
     return build_folder(Path(out), identity, fill).root
@@ -134,12 +142,14 @@ def generate_labelled(
     return build_folder(Path(out), identity, fill).root
 
 
-def _write_place(root: Path, place: str, count: int, product: str, *, size: int, seed: int) -> None:
-    """Write the images of one folder, and the masks where they show a defect."""
+def _write_place(
+    root: Path, place: str, count: int, product: str, look: tuple[int, float], seed: int
+) -> None:
+    """Write the images of one folder, of a size and strength, and the masks of their defects."""
     kind = place.split("/")[1]
     for i in range(count):
         defect = None if kind == "good" else kind
-        image, mask = render(product, defect, _number(seed, place, i), size)
+        image, mask = render(product, defect, _number(seed, place, i), *look)
         write_image(root / place / f"{i:03d}.png", image)
         if defect is not None:
             write_mask(root / "ground_truth" / kind / f"{i:03d}_mask.png", mask)
