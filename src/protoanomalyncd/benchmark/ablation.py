@@ -88,7 +88,7 @@ def _load(study: Study) -> Inputs:
     if study.per_class is not None:
         dataset = _fewer(dataset, study.per_class)
     labelled = None if study.labelled is None else load_labelled(study.labelled)
-    return Inputs(dataset, labelled, study.maps)
+    return Inputs(dataset, labelled, study.maps, study.object_masks)
 
 
 def _fewer(dataset: Dataset, n: int) -> Dataset:
@@ -108,8 +108,9 @@ def _data(inputs: Inputs) -> str:
     """Fingerprint of all files: name, size and time of change."""
     base = inputs.labelled.samples if inputs.labelled else ()
     samples = (*inputs.dataset.normal, *inputs.dataset.unlabelled, *base)
-    maps = sorted(p for p in inputs.maps.rglob("*") if p.is_file()) if inputs.maps else []
-    files = [path for s in samples for path in (s.path, s.mask_path) if path is not None] + maps
+    folders = [folder for folder in (inputs.maps, inputs.object_masks) if folder is not None]
+    given = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for s in samples for path in (s.path, s.mask_path) if path is not None] + given
     stamps = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     return fingerprint({"files": stamps})
 

@@ -37,11 +37,13 @@ class Inputs:
         dataset: images in which classes are discovered.
         labelled: base set.
         maps: folder of given anomaly maps.
+        object_masks: folder of masks that say where the object is.
     """
 
     dataset: Dataset
     labelled: LabelledSet | None
     maps: Path | None
+    object_masks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def run_row(row: Row, config: Config, inputs: Inputs, work: Path, progress: Prog
         inputs.dataset,
         labelled=inputs.labelled,
         maps=inputs.maps,
+        object_masks=inputs.object_masks,
         work_dir=work,
         on_progress=progress,
     )
@@ -109,7 +112,9 @@ def _cluster(
     """Class of each image, from clustering features."""
     fit = Fit(config, work, progress, list(inputs.dataset.skipped))
     backbone = create_backbone(config.embedding.backbone)
-    localiser = choose_localiser(config.localiser, inputs.dataset.root.name, None, config.device)
+    localiser = choose_localiser(
+        config.localiser, inputs.dataset.root.name, inputs.object_masks, config.device
+    )
     fit.locate(localiser, inputs.dataset)
     source = model._create_source(backbone, inputs.dataset, inputs.maps)
     ordered, store = fit.score(source, inputs.dataset)

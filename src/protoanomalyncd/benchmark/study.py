@@ -18,7 +18,10 @@ __all__ = ["METHODS", "Row", "Study", "merged", "read_settings", "read_study"]
 METHODS = ("discover", "kmeans", "agglomerative", "gcd_kmeans")
 FEATURES = ("unguided", "masked", "map_weighted", "trained")
 
-_KEYS = ("images", "labelled", "maps", "per_class", "seeds", "base", "rows", "grid")
+_KEYS = (
+    *("images", "labelled", "maps", "object_masks"),
+    *("per_class", "seeds", "base", "rows", "grid"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Study:
         images: MVTec AD layout, with types that the metrics compare with.
         labelled: base set of known defects.
         maps: anomaly maps of any detector.
+        object_masks: where the object is; None = as `localiser` has it. A row that is to guide
+            as if there were none sets `embedding.guidance.background_factor` to the object's.
         per_class: at most so many images of each type, drawn once; None = all.
         seeds: each row is run with each of them.
         base: nested settings of every row.
@@ -63,6 +68,7 @@ class Study:
     rows: tuple[Row, ...]
     labelled: Path | None = None
     maps: Path | None = None
+    object_masks: Path | None = None
     per_class: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +111,7 @@ def read_study(path: Path, **instead: Any) -> Study:
         tuple(_rows(path, values)),
         _path(values.get("labelled")),
         _path(values.get("maps")),
+        _path(values.get("object_masks")),
         values.get("per_class"),
         tuple(seeds),
         _settings(values.get("base") or {}),

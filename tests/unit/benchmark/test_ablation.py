@@ -14,7 +14,9 @@ import torch
 import yaml
 
 from protoanomalyncd.benchmark import ablation, runs
+from protoanomalyncd.benchmark.ablation import run_study
 from protoanomalyncd.benchmark.outcomes import Outcome, markdown_table, summarise
+from protoanomalyncd.benchmark.study import read_study
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.vit.attention_maps import class_attention
 from tests.tiny import SIDE, network_folder, tiny_config, tiny_encoder, tiny_images, tiny_labelled
@@ -205,3 +207,28 @@ def test_attention_is_what_the_tail_attends_to(network: Path, learned: bool) -> 
             logits[1:] += tokens.bias[image]
             expected[image] += torch.softmax(logits, dim=0)[1:].detach().numpy() / heads
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_object_masks_of_a_study_reach_the_fit(folder: Path, tmp_path: Path) -> None:
+    study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+    images = Path(study["images"])
+    for path in sorted((images / "test").rglob("*.png")):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[: SIDE // 2] = 255
+        target = tmp_path / "objects" / path.relative_to(images)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), mask)
+    study["rows"] = {"with": {}, "k-means": {"method": "kmeans"}}
+    study["object_masks"] = str(tmp_path / "objects")
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    shares: list[set[float]] = []
+
+    def look(outcome: Any, run: Any) -> None:
+        if run.model is not None:
+            found = run.model.discovery_
+            loaded = [found.evidence.load_object(image.name) for image in found.images]
+            shares.append({float(mask.mean()) for mask in loaded})
+
+    run_study(read_study(path), tmp_path / "out", lambda *_: None, look)
+    assert shares == [{0.5}]

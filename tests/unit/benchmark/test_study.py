@@ -57,9 +57,10 @@ def test_a_row_may_be_a_file_of_settings_and_another_method(tmp_path: Path) -> N
 
 
 def test_data_and_seeds_may_be_replaced(tmp_path: Path) -> None:
-    path = write(tmp_path, rows={"a": {}}, maps="MAPS")
+    path = write(tmp_path, rows={"a": {}}, maps="MAPS", object_masks="OBJECTS")
     study = read_study(path, images="OTHER", maps=None, seeds=[7])
     assert (study.images, study.maps, study.seeds) == (Path("OTHER"), Path("MAPS"), (7,))
+    assert study.object_masks == Path("OBJECTS")
 
 
 @pytest.mark.parametrize(

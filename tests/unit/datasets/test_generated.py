@@ -21,6 +21,7 @@ from protoanomalyncd.datasets import (
     read_mask,
     render,
 )
+from protoanomalyncd.datasets.generated import object_mask
 from protoanomalyncd.errors import ConfigurationError, OutputError
 
 PAIRS = [(product, kind) for product in PRODUCTS for kind in defect_types_of(product)]
@@ -178,6 +179,25 @@ def test_an_image_does_not_depend_on_the_others(tmp_path: Path) -> None:
         tmp_path / "c", "tile", n_normal=2, n_per_type=1, types=["dent"], size=48, seed=1
     )
     assert not set(hashes(other).values()) & set(few.values())
+
+
+def test_object_masks_lie_beside_the_images_of_objects(tmp_path: Path) -> None:
+    tile = generate(tmp_path / "a", "tile", n_normal=1, n_per_type=1, types=["hole"], size=48)
+    names = {
+        p.relative_to(tile / "object_masks").as_posix() for p in tile.rglob("object_*/**/*.png")
+    }
+    assert names == {s.name for s in load_dataset(tile).unlabelled} | {"train/good/000.png"}
+    for name in names:
+        where = read_mask(tile / "object_masks" / name, (48, 48))
+        assert 0.2 < where.mean() < 1
+        kind = name.split("/")[1]
+        if kind != "good":
+            defect = read_mask(tile / "ground_truth" / kind / "000_mask.png", (48, 48))
+            assert (defect & where).sum() >= 0.9 * defect.sum()
+    assert object_mask("wood") is None
+    assert not (
+        generate(tmp_path / "b", "wood", n_normal=1, n_per_type=1, size=32) / "object_masks"
+    ).exists()
 
 
 def test_faint_defects_leave_the_normal_images_as_they_were(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from protoanomalyncd.datasets.generated.picture import (
     FURTHER_TYPES,
     PRODUCTS,
     defect_types_of,
+    object_mask,
     render,
 )
 from protoanomalyncd.datasets.generated.writer import generate, generate_labelled
@@ -37,5 +38,6 @@ __all__ = [
     "defect_types_of",
     "generate",
     "generate_labelled",
+    "object_mask",
     "render",
 ]

@@ -17,7 +17,7 @@ from protoanomalyncd.datasets.generated.scene import Scene
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 
-__all__ = ["DEFECT_TYPES", "FURTHER_TYPES", "PRODUCTS", "defect_types_of", "render"]
+__all__ = ["DEFECT_TYPES", "FURTHER_TYPES", "PRODUCTS", "defect_types_of", "object_mask", "render"]
 
 Product: TypeAlias = Callable[[np.random.Generator, int], Scene]
 
@@ -113,6 +113,17 @@ def render(
         scene.colour + np.float32(strength) * (picture - scene.colour) if strength < 1 else picture
     )
     return camera(np.where(mask[..., None], seen, scene.colour)), mask
+
+
+def object_mask(product: str, seed: int = 0, size: int = 256) -> MaskArray | None:
+    """Where the product is in the picture of this seed, ``bool`` ``(S, S)``; None for a texture.
+
+    Damage does not change it: a chipped edge belongs to the object.
+    """
+    if product not in _OBJECTS:
+        return None
+    mask: MaskArray = _OBJECTS[product](_rng(product, "", seed), size).cover >= 0.5
+    return mask
 
 
 def _rng(product: str, defect: str, seed: int) -> np.random.Generator:

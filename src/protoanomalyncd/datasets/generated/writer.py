@@ -10,6 +10,7 @@ from protoanomalyncd.datasets.generated.picture import (
     FURTHER_TYPES,
     PRODUCTS,
     defect_types_of,
+    object_mask,
     render,
 )
 from protoanomalyncd.datasets.staging import build_folder, write_image, write_mask
@@ -31,6 +32,8 @@ def generate(
     strength: float = 1.0,
 ) -> Path:
     """Write a data set in the MVTec AD layout, masks included.
+
+    Beside it, for products in front of a background, ``object_masks/`` says where the product is.
 
     An image depends on the seed, its folder and its number only: more images leave the others as
     they were. A finished folder of the same arguments is left alone.
@@ -149,8 +152,12 @@ def _write_place(
     kind = place.split("/")[1]
     for i in range(count):
         defect = None if kind == "good" else kind
-        image, mask = render(product, defect, _number(seed, place, i), *look)
-        write_image(root / place / f"{i:03d}.png", image)
+        number, name = _number(seed, place, i), f"{i:03d}.png"
+        image, mask = render(product, defect, number, *look)
+        where = object_mask(product, number, look[0])
+        write_image(root / place / name, image)
+        if where is not None:
+            write_mask(root / "object_masks" / place / name, where)
         if defect is not None:
             write_mask(root / "ground_truth" / kind / f"{i:03d}_mask.png", mask)
 
