@@ -15,6 +15,7 @@ from protoanomalyncd.cli.export_commands import (
     run_classify,
     run_export,
 )
+from protoanomalyncd.cli.generate import generate_parser, run_generate
 from protoanomalyncd.cli.parser import ArgumentParser
 from protoanomalyncd.cli.prepare import prepare_parser, run_prepare
 from protoanomalyncd.config import (
@@ -106,7 +107,7 @@ def build_parser() -> ArgumentParser:
     commands = parser.add_subcommands(dest="command", metavar="COMMAND")
     commands.add_subcommand("demo", _demo_parser(), help="the main job on generated images")
     commands.add_subcommand(
-        "generate", _generate_parser(), help="draw a data set of inspection images"
+        "generate", generate_parser(), help="draw a data set of inspection images"
     )
     commands.add_subcommand(
         "prepare", prepare_parser(), help="bring a public data set into the expected layout"
@@ -272,38 +273,6 @@ def _ablate_parser() -> ArgumentParser:
     return parser
 
 
-def _generate_parser() -> ArgumentParser:
-    from protoanomalyncd.datasets.generated import DEFECT_TYPES, FURTHER_TYPES, PRODUCTS
-
-    parser = ArgumentParser(
-        description="Draw a data set of inspection images in the MVTec AD layout."
-    )
-    parser.add_argument("out", type=Path, help="folder to make")
-    parser.add_argument(
-        "--product", choices=sorted(PRODUCTS), default="brushed_metal", help="what is inspected"
-    )
-    parser.add_argument(
-        "--types",
-        type=list[str] | None,
-        default=None,
-        help=f"of {', '.join(DEFECT_TYPES)} (default: all of these that fit), "
-        f"and of {', '.join(FURTHER_TYPES)}",
-    )
-    parser.add_argument("--n-normal", type=int, default=60, help="normal images in train/good")
-    parser.add_argument(
-        "--n-per-type", type=int, default=16, help="test images of each type and of good"
-    )
-    parser.add_argument("--size", type=int, default=256, help="side of the images [px]")
-    parser.add_argument("--seed", type=int, default=0, help="of the images")
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=1.0,
-        help="contrast of the defects, above 0 to 1; at 0.3 a detector misses some",
-    )
-    return parser
-
-
 def _demo_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Draw a product with six kinds of defect and discover them; needs nothing else."
@@ -367,23 +336,6 @@ def _run_ablate(options: Namespace) -> None:
     ablate(options.study, options.out, data, not options.no_figures, options.quiet)
 
 
-def _run_generate(options: Namespace) -> None:
-    from protoanomalyncd.cli.console import console
-    from protoanomalyncd.datasets.generated import generate
-
-    out = generate(
-        options.out,
-        product=options.product,
-        n_normal=options.n_normal,
-        n_per_type=options.n_per_type,
-        types=options.types,
-        size=options.size,
-        seed=options.seed,
-        strength=options.strength,
-    )
-    console.print(f"images in {out}")
-
-
 def _run_demo(options: Namespace) -> None:
     from protoanomalyncd.cli.demo import demo
 
@@ -392,7 +344,7 @@ def _run_demo(options: Namespace) -> None:
 
 _COMMANDS = {
     "demo": _run_demo,
-    "generate": _run_generate,
+    "generate": run_generate,
     "prepare": run_prepare,
     "discover": _run_discover,
     "predict": _run_predict,

@@ -31,9 +31,7 @@ def generate(
     n_good: int | None = None,
     strength: float = 1.0,
 ) -> Path:
-    """Write a data set in the MVTec AD layout, masks included.
-
-    Beside it, for products in front of a background, ``object_masks/`` says where the product is.
+    """Write a data set in the MVTec AD layout, masks included; ``object_masks/`` for objects.
 
     An image depends on the seed, its folder and its number only: more images leave the others as
     they were. A finished folder of the same arguments is left alone.
@@ -47,15 +45,13 @@ def generate(
         size: side of the images [px].
         seed: of the whole set.
         n_good: images of ``test/good``; None = `n_per_type`.
-        strength: contrast of the defects, above 0 to 1, as in `render`: faint ones are what real
-            detectors miss.
+        strength: contrast of the defects, above 0 to 1, as in `render`.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigurationError: an unknown product or type, a negative number of images, or a strength
-            out of range.
+        ConfigurationError: an unknown product or type, or a number out of range.
         OutputError: `out` holds other files, or cannot be written.
     """
     kinds = _types([product], types)
@@ -65,8 +61,6 @@ def generate(
             "expected n_normal and n_good of at least 0 and n_per_type of at least 1, got "
             f"{n_normal}, {n_good}, {n_per_type}"
         )
-    if not 0 < strength <= 1:
-        raise ConfigurationError(f"expected a strength above 0 and at most 1; got {strength}")
     identity: dict[str, object] = {
         "data_set": "generated",
         "product": product,
@@ -75,8 +69,7 @@ def generate(
         "size": size,
         "seed": seed,
     }
-    if strength != 1:  # a folder from before there was a strength stays the same folder
-        identity["strength"] = strength
+    identity |= {} if strength == 1 else {"strength": strength}
 
     def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
         counts = {"train/good": n_normal, "test/good": n_good}

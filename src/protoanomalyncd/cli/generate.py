@@ -1,0 +1,65 @@
+"""Options of `protoanomalyncd generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from protoanomalyncd.cli.parser import ArgumentParser
+
+__all__ = ["generate_parser", "run_generate"]
+
+
+def generate_parser() -> ArgumentParser:
+    """Options of the command."""
+    from protoanomalyncd.datasets.generated import DEFECT_TYPES, FURTHER_TYPES, PRODUCTS
+
+    parser = ArgumentParser(
+        description="Draw a data set of inspection images in the MVTec AD layout."
+        "\n\nexamples:\n"
+        "  protoanomalyncd generate DATA/washer --product washer\n"
+        "  protoanomalyncd generate DATA/faint --product wood --strength 0.3"
+    )
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument(
+        "--product", choices=sorted(PRODUCTS), default="brushed_metal", help="what is inspected"
+    )
+    parser.add_argument(
+        "--types",
+        type=list[str] | None,
+        default=None,
+        help=f"of {', '.join(DEFECT_TYPES)} (default: all of these that fit), "
+        f"and of {', '.join(FURTHER_TYPES)}",
+    )
+    parser.add_argument("--n-normal", type=int, default=60, help="normal images in train/good")
+    parser.add_argument(
+        "--n-per-type", type=int, default=16, help="test images of each type and of good"
+    )
+    parser.add_argument("--size", type=int, default=256, help="side of the images [px]")
+    parser.add_argument("--seed", type=int, default=0, help="of the images")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="contrast of the defects, above 0 to 1; at 0.3 a detector misses some",
+    )
+    return parser
+
+
+def run_generate(options: Namespace) -> None:
+    """Run it and say where the images are."""
+    from protoanomalyncd.cli.console import console
+    from protoanomalyncd.datasets.generated import generate
+
+    out = generate(
+        options.out,
+        product=options.product,
+        n_normal=options.n_normal,
+        n_per_type=options.n_per_type,
+        types=options.types,
+        size=options.size,
+        seed=options.seed,
+        strength=options.strength,
+    )
+    console.print(f"images in {out}")
