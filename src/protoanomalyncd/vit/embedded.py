@@ -26,7 +26,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from .class_row import class_row, guided_block, patch_rows
+from .class_row import class_row, guided_rows, patch_rows
 
 __all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoanomalyncd_embedded"]
 
@@ -143,8 +143,7 @@ class ClassBlindBlock(Block):
                 attn_mask = torch.zeros_like(attn_mask, dtype=x.dtype).masked_fill(~attn_mask, -1e9)
             full = attn_mask.expand(x.shape[0], 1, x.shape[1], x.shape[1])
             bias, patch_mask = full[:, 0, :1, 1:], full[:, :, 1:, 1:].to(x.dtype)
-        cls, tokens = guided_block(self, x[:, :1], x[:, 1:], bias, patch_mask)
-        return torch.cat([cls, tokens], dim=1)
+        return guided_rows(self, x, 1, bias, patch_mask)
 
 
 class EmbeddedViT(VisionTransformer):
@@ -197,12 +196,12 @@ class EmbeddedViT(VisionTransformer):
         s4, s8, stride16 = self.patch_embed.stages(x)
         tokens = self.tokens_before_blocks(stride16)
         n_guidances = 1 if bias is None else bias.shape[1]
-        cls = self._class_tokens(tokens, n_guidances)
+        rows = torch.cat([self._class_tokens(tokens, n_guidances), tokens], dim=1)
         after: list[Tensor] = []
         for block in self.blocks:
-            cls, tokens = guided_block(block, cls, tokens, bias)
-            after.append(tokens)
-        return {"s4": s4, "s8": s8, "tokens": after, "cls": self.norm(cls)}
+            rows = guided_rows(block, rows, n_guidances, bias)
+            after.append(rows[:, n_guidances:])
+        return {"s4": s4, "s8": s8, "tokens": after, "cls": self.norm(rows[:, :n_guidances])}
 
     def embed(self, x: Tensor, guidance_bias: Tensor | None = None) -> Tensor:
         """Guided class tokens.
