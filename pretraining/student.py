@@ -32,24 +32,14 @@ STAGE_OF = {
     "vit_7": "last",
     "vit_10": "last",
 }
-WEIGHT = {
-    "r18_l1": 0.1,
-    "r18_l2": 0.5,
-    "r50_l2": 1.0,
-    "r18_l3": 0.5,
-    "vit_4": 0.8,
-    "r50_l3": 1.5,
-    "vit_7": 1.2,
-    "vit_10": 1.4,
-    "cls_r50_l3": 0.7,
-    "cls_r50_l2": 0.3,
-    "cls_vit_10": 0.7,
-    "cls_vit_7": 0.3,
-    "vit_cls": 0.3,
-}
 __all__ = ["DESCRIPTOR_WEIGHTS", "EmbeddedViT", "Student", "distance", "guidance", "losses"]
 
 POOLED = ("r50_l3", "r50_l2", "vit_10", "vit_7")
+"""Targets whose means over guidance regions the class token predicts."""
+
+REGIONS = ("r18_l2", "r50_l2", "r18_l3", "r50_l3")
+"""Targets whose *predictions* are averaged over guidance regions and compared."""
+
 WIDTH = {"s4": 64, "s8": 128, "middle": 256, "last": 256}
 
 
@@ -101,20 +91,55 @@ def distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return error + 0.5 * (1 - cosine), cosine
 
 
+def on_patch_grid(maps: Tensor, stride: int) -> Tensor:
+    """(B, h, w, D) of stride 8 or 16 -> (B, P, D) in float32."""
+    t = maps.float()
+    if stride == 8:
+        t = F.avg_pool2d(t.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+    return t.flatten(1, 2)
+
+
 def pool_targets(targets: dict[str, Tensor], bias: Tensor) -> dict[str, Tensor]:
     """Teachers' features under the weights softmax(bias): (B, G, D) each."""
     weights = bias.softmax(dim=-1)
+    return {n: weights @ on_patch_grid(targets[n], TARGETS[n][1]) for n in POOLED}
+
+
+def region_losses(
+    predicted: dict[str, Tensor], targets: dict[str, Tensor], bias: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """(loss, cosine) of pooled predictions, as a map-weighted descriptor pools them.
+
+    ``mean_<target>``: means under softmax(bias).  ``contrast_<target>``: those means less
+    the image's, which is what tells one region from another; unguided it is nothing, so
+    guidance 0 is left out, and so are guidances that weigh all patches alike.
+
+    Args:
+        predicted: outputs of the heads (B, h, w, D) by target.
+        targets: the same of the teachers.
+        bias: (B, G, P); guidance 0 unguided.
+    """
+    weights = bias.float().softmax(dim=-1)
+    uneven = (weights.amax(-1) * weights.shape[-1] > 1.01)[:, 1:]
     out = {}
-    for name in POOLED:
-        t = targets[name].float()
-        if TARGETS[name][1] == 8:
-            t = F.avg_pool2d(t.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-        out[name] = weights @ t.flatten(1, 2)
+    with torch.autocast("cpu", enabled=False):  # differences of means need the digits
+        for name in REGIONS:
+            stride = TARGETS[name][1]
+            p = weights @ on_patch_grid(predicted[name], stride)
+            t = weights @ on_patch_grid(targets[name], stride)
+            out[f"mean_{name}"] = distance(p, t)
+            away = (p[:, 1:] - p[:, :1])[uneven], (t[:, 1:] - t[:, :1])[uneven]
+            if len(away[0]):
+                out[f"contrast_{name}"] = distance(*away)
     return out
 
 
 def losses(
-    student: Student, x: Tensor, targets: dict[str, Tensor], bias: Tensor
+    student: Student,
+    x: Tensor,
+    targets: dict[str, Tensor],
+    bias: Tensor,
+    weights: dict[str, float],
 ) -> tuple[Tensor, dict[str, float]]:
     """Total loss and the cosine of every target.
 
@@ -123,21 +148,21 @@ def losses(
         x: normalised images (B, 3, H, W).
         targets: from ``TargetSpace.reduce``.
         bias: (B, G, P); guidance 0 must be unguided (zeros).
+        weights: of a ``Recipe``.
     """
     stages = student.stages(x, bias)
-    total = x.new_zeros(())
-    cosines = {}
-    for name, stage in STAGE_OF.items():
-        loss, cosine = distance(student.heads[name](stages[stage]), targets[name])
-        total = total + WEIGHT[name] * loss
-        cosines[name] = cosine
+    predicted = {n: student.heads[n](stages[s]) for n, s in STAGE_OF.items()}
+    found = {n: distance(predicted[n], targets[n]) for n in STAGE_OF}
+    found |= region_losses(predicted, targets, bias)
     for name, target in pool_targets(targets, bias).items():
-        loss, cosine = distance(student.class_heads[name](stages["cls"]), target)
-        total = total + WEIGHT[f"cls_{name}"] * loss
-        cosines[f"cls_{name}"] = cosine
-    loss, cosine = distance(student.class_heads["vit_cls"](stages["cls"][:, 0]), targets["vit_cls"])
-    cosines["vit_cls"] = cosine
-    return total + WEIGHT["vit_cls"] * loss, {k: float(v.detach()) for k, v in cosines.items()}
+        found[f"cls_{name}"] = distance(student.class_heads[name](stages["cls"]), target)
+    unguided = student.class_heads["vit_cls"](stages["cls"][:, 0])
+    found["vit_cls"] = distance(unguided, targets["vit_cls"])
+    total = x.new_zeros(())
+    for name, (loss, _) in found.items():
+        if name in weights:
+            total = total + weights[name] * loss
+    return total, {name: float(cosine.detach()) for name, (_, cosine) in found.items()}
 
 
 def guidance(rng: np.random.Generator, bank: Tensor, defects: Tensor, count: int) -> Tensor:

@@ -24,18 +24,15 @@ from torch import Tensor
 
 from .data import CropSampler, load_sources
 from .muon import Muon
+from .recipes import BATCH, RECIPES, SIZES
 from .student import Student, guidance, losses
 from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
-BATCH = {128: 48, 192: 22, 256: 12}
-"""Batch size for every crop size, pixels: about as many patches each."""
-
-PHASES = ((0.55, (0.5, 0.3, 0.2)), (1.01, (0.15, 0.3, 0.55)))
-"""(until this share of the time, chances of the crop sizes): evaluation is at 224 and 256."""
-
-SIZES = tuple(BATCH)
 CHECKED_SIZES = (128, 256)
+
+LONGEST_STEP = 20.0
+"""Seconds one step counts at most: while a machine is suspended the schedule stands still too."""
 
 
 def schedule(share: float, peak: float) -> float:
@@ -91,7 +88,7 @@ class Trainer:
     """State of one training run in a folder."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
+        self.args, self.recipe = args, RECIPES[args.recipe]
         self.out: Path = args.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.student = Student().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -164,7 +161,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = lr
         with torch.autocast("cpu", torch.bfloat16):
-            loss, cosines = losses(self.student, x, targets, bias)
+            loss, cosines = losses(self.student, x, targets, bias, self.recipe.weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
         for optimiser in self.optimisers:
@@ -199,7 +196,7 @@ def validate(trainer: Trainer, student: Student, held: Held) -> dict[str, dict[s
         with torch.autocast("cpu", torch.bfloat16):
             for i in range(0, len(x), 16):
                 part = {k: v[i : i + 16] for k, v in targets.items()}
-                parts.append(losses(student, x[i : i + 16], part, bias[i : i + 16])[1])
+                parts.append(losses(student, x[i : i + 16], part, bias[i : i + 16], {})[1])
         size = str(x.shape[-1])
         out[size] = {k: round(float(np.mean([p[k] for p in parts])), 4) for k in parts[0]}
     return out
@@ -254,7 +251,7 @@ def train(args: argparse.Namespace) -> None:
     clock = saved = checked = time.monotonic()
     while trainer.elapsed < budget:
         share = trainer.elapsed / budget
-        chances = next(p for p in PHASES if share < p[0])[1]
+        chances = next(p for p in trainer.recipe.phases if share < p[0])[1]
         size = SIZES[int(trainer.rng.choice(len(SIZES), p=chances))]
         batch, replay = BATCH[size], replays[size]
         began = time.monotonic()
@@ -268,7 +265,7 @@ def train(args: argparse.Namespace) -> None:
         trainer.student.train()
         loss, cosines = trainer.update(x, targets, bias, schedule(share, args.lr))
         now = time.monotonic()
-        trainer.elapsed += now - clock
+        trainer.elapsed += min(now - clock, LONGEST_STEP)
         clock = now
         minutes = round(trainer.elapsed / 60, 2)
         if trainer.step % 50 == 0:
@@ -297,6 +294,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--start", type=Path, help="run whose averaged weights to start from")
+    parser.add_argument("--recipe", default="balanced", choices=list(RECIPES))
     parser.add_argument("--reuse", type=int, default=8, help="draws for each fresh batch")
     parser.add_argument("--memory", type=int, default=4096, help="crops kept of 128 pixels")
     parser.add_argument("--threads", type=int, default=2)
