@@ -8,21 +8,19 @@ Files are decoded in the same threads, while the others compute. Source: ours.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+from protoanomalyncd.ordered import spread
 
 __all__ = ["in_order", "one_thread_each", "worker_count"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_AHEAD = 2
-"""Items a worker that are begun or finished and not yet taken."""
 _MOST_WORKERS = 16
 _BESIDE_A_DEVICE = 4
 """Threads that decode images for one accelerator."""
@@ -67,18 +65,8 @@ def in_order(
         torch.set_num_threads(1)
         return work(item)
 
-    waiting: deque[Future[_Result]] = deque()
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(alone, item))
-                if len(waiting) >= _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # A consumer that stops early must not wait for what it does not want.
-            for future in waiting:
-                future.cancel()
-            torch.set_num_threads(before)
+    try:
+        yield from spread(items, alone, workers)
+    finally:
+        torch.set_num_threads(before)

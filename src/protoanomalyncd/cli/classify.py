@@ -21,6 +21,7 @@ def classify(
     out: Path,
     engine: str | None = None,
     threads: int | None = None,
+    precision: str = "float32",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
@@ -32,7 +33,8 @@ def classify(
         maps: their anomaly maps.
         out: folder of the results.
         engine: instead of the export's own.
-        threads: at most.
+        threads: at most: as many images at a time.
+        precision: ``float32`` or ``bfloat16``.
         overwrite: replace earlier results.
         quiet: no progress bars.
 
@@ -41,7 +43,7 @@ def classify(
     """
     from rich.markup import escape
 
-    runtime = Runtime(exported, engine=engine, threads=threads)
+    runtime = Runtime(exported, engine=engine, threads=threads, precision=precision)
     with (
         results_folder(out, overwrite) as (results, _),
         logging_to(results / names.RUN_LOG),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +63,7 @@ def export_model(
     """
     folder = Path(folder)
     check_packages(kind)
-    classifier = model.classifier_
+    classifier = _in_float32(model.classifier_)
     if model._localiser is not None and model._localiser.name != "none":
         raise ConfigurationError(
             f"export: expected a model without object localisation, got one fitted with "
@@ -89,6 +91,16 @@ def export_model(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _in_float32(classifier: RegionClassifier) -> RegionClassifier:
+    """The same classifier, its frozen blocks in float32; how the graph rounds, its engine says."""
+    config = classifier.encoder.config
+    if config.precision == "float32":
+        return classifier
+    encoder = copy.deepcopy(classifier.encoder)
+    encoder.config = replace(config, precision="float32")
+    return replace(classifier, encoder=encoder)
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:

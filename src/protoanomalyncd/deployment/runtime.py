@@ -10,7 +10,9 @@ Letters: R crops, S side of a crop, N classes as the model numbers them, C chann
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from protoanomalyncd.deployment.engines import open_engine
 from protoanomalyncd.deployment.merging import merge
 from protoanomalyncd.deployment.record import Record, read_record
 from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
+from protoanomalyncd.ordered import core_count, spread
 from protoanomalyncd.regions.collect import crop_unlabelled
 from protoanomalyncd.structures import (
     OUTLIER,
@@ -63,7 +66,10 @@ class Runtime:
     Args:
         folder: the export.
         engine: ``onnxruntime`` or ``openvino``; None = the one of the folder's format.
-        threads: at most; None = the engine's choice.
+        threads: at most: of `classify` for one crop, of `classify_folder` for as many images at a
+            time, each with one thread. None = the engine's choice, and all cores.
+        precision: ``float32``, or ``bfloat16``: quicker with OpenVINO where the processor has it,
+            but classes at the border of two can move.
         batch_size: crops in one pass. At 1 a crop's result is the same to the bit whatever is
             classified beside it; more is faster on some machines.
 
@@ -85,12 +91,16 @@ class Runtime:
         engine: str | None = None,
         threads: int | None = None,
         batch_size: int = 1,
+        precision: str = "float32",
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size: expected at least 1, got {batch_size}")
         self.record: Record = read_record(Path(folder))
         path = Path(folder) / self.record.graph
-        self._engine = open_engine(path, self.record.kind, engine, threads)
+        open_it = partial(open_engine, path, self.record.kind, engine, precision=precision)
+        self._engine = open_it(threads)
+        self._workers = threads or core_count()
+        self._open_for_many = cache(partial(open_it, 1, streams=self._workers))
         self._batch_size = batch_size
         self._target = np.array([*self.record.counts_as, OUTLIER], np.int64)
 
@@ -183,6 +193,9 @@ class Runtime:
     ) -> Discovery:
         """Class the images of a folder; `ProtoAnomalyNCD.predict` without torch.
 
+        Several images are read, cut and classed at a time, one thread each: the results are the
+        same for every number of threads.
+
         Args:
             images: folder of images (the test images of an MVTec AD layout).
             maps: folder of their anomaly maps, by the detector whose maps the model was fitted on.
@@ -197,19 +210,26 @@ class Runtime:
         dataset = load_dataset(images)
         paths = match_maps(dataset.unlabelled, Path(maps))
         skipped = list(dataset.skipped)
-        found: list[ImageResult] = []
-        regions: list[RegionResult] = []
-        for number, sample in enumerate(dataset.unlabelled, 1):
+        many = copy(self)
+        many._engine = self._open_for_many()
+
+        def work(sample: Sample) -> tuple[ImageResult, tuple[RegionResult, ...]] | Skipped:
             try:
                 if sample.name not in paths:
                     raise AnomalyMapError(f"no anomaly map in {maps}")
-                result = self._classify(
-                    sample, read_image(sample.path), read_map(paths[sample.name])
-                )
+                image, amap = read_image(sample.path), read_map(paths[sample.name])
+                return many._classify(sample, image, amap)
+            except InputError as error:
+                return Skipped(sample.name, str(error))
+
+        found: list[ImageResult] = []
+        regions: list[RegionResult] = []
+        for number, result in enumerate(spread(dataset.unlabelled, work, self._workers), 1):
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
                 found.append(result[0])
                 regions += result[1]
-            except InputError as error:
-                skipped.append(Skipped(sample.name, str(error)))
             on_progress("classify images", number, len(dataset.unlabelled))
         return Discovery(
             self.class_names,

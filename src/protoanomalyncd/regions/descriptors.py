@@ -167,16 +167,15 @@ def _shape(
     foreground: npt.NDArray[np.uint8], body: npt.NDArray[np.bool_] | None
 ) -> dict[str, float]:
     rows, columns = foreground.shape
-    ys, xs = np.nonzero(foreground)
-    points = np.stack([xs, ys], axis=1)
-    area = len(points)
     x, y, w, h = cv2.boundingRect(foreground)
+    part = foreground[y : y + h, x : x + w]
+    points = np.stack(np.nonzero(part))
+    area = points.shape[1]
     # A pixel is a square: 1/12 on each axis keeps one pixel round and a line of them finite.
-    spread = np.cov(points.T, bias=True) + np.eye(2) / 12 if area > 1 else np.eye(2) / 12
+    spread = np.cov(points, bias=True) + np.eye(2) / 12 if area > 1 else np.eye(2) / 12
     minor, major = np.sqrt(np.linalg.eigvalsh(spread))
-    corners = np.concatenate([points + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))])
-    hull = cv2.contourArea(cv2.convexHull(corners.astype(np.int32)))
-    padded = np.pad(foreground[y : y + h, x : x + w], 1)
+    hull = cv2.contourArea(cv2.convexHull(_outer_corners(part)))
+    padded = np.pad(part, 1)
     depth = float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max())
     sides = (x == 0, y == 0, x + w == columns, y + h == rows)
     # A region may reach beyond the object: a share above 1 would mean nothing.
@@ -191,6 +190,15 @@ def _shape(
         "components": np.log2(max(pieces, 1)),
         "border": sum(sides) / 4,
     }
+
+
+def _outer_corners(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Corners (x, y) of the first and the last pixel of each row: no other can be on the hull."""
+    filled = np.flatnonzero(part.any(axis=1))
+    first = part[filled].argmax(axis=1)
+    behind = part.shape[1] - part[filled, ::-1].argmax(axis=1)
+    corners = [(x, y) for x in (first, behind) for y in (filled, filled + 1)]
+    return np.concatenate([np.stack(c, axis=1) for c in corners]).astype(np.int32)
 
 
 def _look(

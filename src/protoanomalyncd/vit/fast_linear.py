@@ -113,6 +113,7 @@ class FastBlocks:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self._layers = list(layers)
+        self._weights = [p for layer in self._layers for p in layer.parameters()]
         self._made: dict[torch.dtype, tuple[tuple[int, ...], list[nn.Module]]] = {}
         self._lock = threading.Lock()
 
@@ -133,8 +134,7 @@ class FastBlocks:
 
     def _state(self) -> tuple[int, ...]:
         """Changes with any weight."""
-        weights = [p for layer in self._layers for p in layer.parameters()]
-        return tuple(n for p in weights for n in (p.data_ptr(), _version(p)))
+        return tuple(n for p in self._weights for n in (p.data_ptr(), _version(p)))
 
 
 def _version(parameter: Tensor) -> int:

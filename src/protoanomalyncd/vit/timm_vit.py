@@ -237,7 +237,12 @@ def _seeing_block(block: Any, x: Tensor, bias: Tensor) -> Tensor:
     q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
     q, k = attn.q_norm(q), attn.k_norm(k)
     own_open = torch.nn.functional.pad(bias, (1, 0))[:, None, None].float()
-    if x.device.type == "cpu" and n_tokens <= _WRITTEN_OUT and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        # An engine joins products, mask and softmax into one kernel; a row apart hinders it.
+        mask = torch.nn.functional.pad(own_open, (0, 0, 0, n_tokens - 1))
+        logits = (q * attn.scale) @ k.transpose(-2, -1) + mask
+        attended = logits.softmax(dim=-1).to(v.dtype) @ v
+    elif x.device.type == "cpu" and n_tokens <= _WRITTEN_OUT:
         # On CPUs in bfloat16 this takes half of the fused kernel's time, in float32 the same.
         logits = (q * attn.scale) @ k.transpose(-2, -1)
         weights = logits.softmax(dim=-1)

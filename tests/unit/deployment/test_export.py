@@ -229,3 +229,18 @@ def test_the_record_holds_novel_classes_only() -> None:
     names, counts_as = _novel_classes(catalogue.to_dict(), 4)
     assert names == ("normal", "scratch", "b", "scratch")
     assert counts_as == (0, 1, 2, 1)
+
+
+def test_a_model_in_half_precision_becomes_a_graph_in_single(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    classifier = exported_cnn.model.classifier_
+    config = classifier.encoder.config
+    classifier.encoder.config = dataclasses.replace(config, precision="bfloat16")
+    try:
+        folder = exported_cnn.model.export(tmp_path / "export", "onnx")
+    finally:
+        classifier.encoder.config = config
+    found = Runtime(folder).classify_folder(exported_cnn.images, exported_cnn.maps)
+    expected = exported_cnn.model.predict(exported_cnn.images, maps=exported_cnn.maps)
+    assert [i.class_id for i in found.images] == [i.class_id for i in expected.images]

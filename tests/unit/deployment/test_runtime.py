@@ -296,3 +296,40 @@ def test_the_command_refuses_in_one_line(
     assert main(["export", str(tmp_path)]) == 2
     assert "expected model.json in it" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_folder_gives_the_same_for_every_number_of_threads(
+    exported_cnn: Exported, engine: str
+) -> None:
+    one, three = (
+        Runtime(exported_cnn.folder, engine=engine, threads=n).classify_folder(
+            exported_cnn.images, exported_cnn.maps
+        )
+        for n in (1, 3)
+    )
+    assert one == three
+    assert len(one.images) > 3
+
+
+def test_half_precision_is_openvinos_alone(exported_cnn: Exported) -> None:
+    with pytest.raises(ConfigurationError, match="onnxruntime computes in float32"):
+        Runtime(exported_cnn.folder, engine="onnxruntime", precision="bfloat16")
+    with pytest.raises(ConfigurationError, match="expected one of float32, bfloat16, got 'int8'"):
+        Runtime(exported_cnn.folder, precision="int8")
+
+
+def test_half_precision_gives_nearly_the_same(exported_cnn: Exported) -> None:
+    import openvino
+
+    arguments: dict[str, Any] = {"engine": "openvino", "precision": "bfloat16"}
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(ConfigurationError, match="computes in bfloat16"):
+            Runtime(exported_cnn.folder, **arguments)
+        pytest.skip("this processor has no bfloat16")
+    half = Runtime(exported_cnn.folder, **arguments)
+    full = Runtime(exported_cnn.folder, engine="openvino")
+    crops = random_crops(4)
+    found, expected = (r.classify(crops.images, crops.maps) for r in (half, full))
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.1)
+    assert (found.embeddings != expected.embeddings).any()
