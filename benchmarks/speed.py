@@ -137,13 +137,17 @@ def compare(bench: Bench, parts: set[str]) -> None:
     if options.reference is not None and parts & {"training", "inference"}:
         theirs = {
             "data": str(data),
-            "work": str(bench.work / "theirs"),
             "weights": str(weights),
             "reference": str(options.reference.absolute()),
             "epochs": options.reference_epochs if "training" in parts else 0,
             "n_images": n_images,
         }
-        bench.measure("reference", "benchmarks.speed_reference", [], theirs)
+        for seed in options.reference_seeds:
+            first = seed == options.reference_seeds[0]
+            key = "reference" if first else f"reference/{seed}"
+            repeats = options.repeats if first else 1
+            own = {"seed": seed, "repeats": repeats, "work": str(bench.work / f"theirs-{seed}")}
+            bench.measure(key, "benchmarks.speed_reference", [], theirs | own)
     if "memory" in parts:
         given["work"] = str(bench.work / "memory")
         bench.measure("memory", "benchmarks.speed_ours", ["memory"], given)
@@ -235,6 +239,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--precision", default="bfloat16", help="of our frozen blocks")
     parser.add_argument("--reference_epochs", type=int, default=3, help="of its 50, after one more")
+    parser.add_argument(
+        "--reference_seeds", type=int, nargs="+", default=[0], help="the first is also timed"
+    )
     parser.add_argument("--limit", type=int, help="images of MTD; default: all 583")
     parser.add_argument("--sizes", default="1000,2000,4000,8000", help="images of the scaling runs")
     parser.add_argument("--classes", default="12,24", help="further numbers of classes")

@@ -11,7 +11,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,20 @@ from PIL import Image
 
 from protoanomalyncd import Config, ProtoAnomalyNCD
 from protoanomalyncd.config import EmbeddingConfig, MapConfig, TrainingConfig
+from protoanomalyncd.deployment import Runtime
 from protoanomalyncd.discovery.evidence import metrics_of
+from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.structures import Discovery
+from protoanomalyncd.vit.embedded import ClassBlindBlock
+from protoanomalyncd.vit.fast_linear import FastBlocks, PackedLinear, can_pack
 
 Given = dict[str, Any]
+EXPORTED = (
+    ("openvino", "openvino", "bfloat16"),
+    ("openvino", "openvino", "float32"),
+    ("onnxruntime", "onnx", "float32"),
+)
+"""Engine, format and precision of the exported models that are timed."""
 
 
 def configured(given: Given, seed: int = 0) -> Config:
@@ -53,14 +64,42 @@ def training(given: Given) -> Given:
 
 def inference(given: Given) -> Given:
     """Classes of all images from image and map files; the model is loaded before."""
-    data = Path(given["data"])
-    model = ProtoAnomalyNCD.from_pretrained(Path(given["work"]) / "model")
-    seconds = []
+    data, work = Path(given["data"]), Path(given["work"])
+    model = ProtoAnomalyNCD.from_pretrained(work / "model")
+    expected = model.predict(data / "ours", maps=data / "maps")
+    rows = {"torch": {"seconds": [], "same_images": None, "same_regions": None}}
     for _ in range(given["repeats"]):
         start = time.perf_counter()
-        found = model.predict(data / "ours", maps=data / "maps")
+        model.predict(data / "ours", maps=data / "maps")
+        rows["torch"]["seconds"].append(time.perf_counter() - start)
+    for engine, kind, precision in EXPORTED:
+        folder = model.export(work / f"exported-{kind}", kind, overwrite=True)
+        try:
+            runtime = Runtime(folder, engine=engine, threads=given["threads"], precision=precision)
+        except ConfigurationError as error:  # a processor without bfloat16
+            print(error, flush=True)
+            continue
+        rows[f"{engine}, {precision}"] = classified(runtime, data, given["repeats"], expected)
+    return {"rows": rows, "n_images": len(expected.images), "n_regions": len(expected.regions)}
+
+
+def classified(runtime: Runtime, data: Path, repeats: int, expected: Discovery) -> Given:
+    """Seconds of an exported model, and how many of its classes are those of torch."""
+    seconds = []
+    for _ in range(1 + repeats):  # the first call loads the graph for many images
+        start = time.perf_counter()
+        found = runtime.classify_folder(data / "ours", data / "maps")
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "n_images": len(found.images), "n_regions": len(found.regions)}
+    return {
+        "seconds": seconds[1:],
+        "same_images": same(found.images, expected.images),
+        "same_regions": same(found.regions, expected.regions),
+    }
+
+
+def same(found: Sequence[Any], expected: Sequence[Any]) -> int:
+    """How many have the class that is expected."""
+    return sum(a.class_id == b.class_id for a, b in zip(found, expected, strict=True))
 
 
 def guided(given: Given) -> Given:
@@ -72,10 +111,15 @@ def guided(given: Given) -> Given:
         for precision in ("float32", "bfloat16"):
             backbone = create_backbone(name)
             encoder = GuidedEncoder(backbone, EmbeddingConfig(name, precision=precision)).eval()
+            model: Any = backbone.module()
+            packed = FastBlocks([model.patch_embed, *model.blocks])
             image = torch.randint(0, 255, (1, 224, 224, 3), dtype=torch.uint8)
             amap = torch.rand(1, 224, 224)
             runs = {
                 "plain": lambda b=backbone, p=precision, i=image: plain_forward(b, i, p),
+                "packed": lambda b=backbone, f=packed, p=precision, i=image: packed_forward(
+                    b, f, i, p
+                ),
                 "guided": lambda e=encoder, i=image, a=amap: e(e.tokens(i, a)),
             }
             times = alternate(runs, given["repeats"])
@@ -89,6 +133,32 @@ def plain_forward(backbone: Any, image: torch.Tensor, precision: str) -> torch.T
     half = precision == "bfloat16"
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         out: torch.Tensor = backbone.module()(backbone.preprocess(image))
+    return out
+
+
+def packed_forward(
+    backbone: Any, layers: FastBlocks, image: torch.Tensor, precision: str
+) -> torch.Tensor:
+    """The network unguided, through the packed products that the guided one runs through."""
+    model = backbone.module()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        x = backbone.preprocess(image)
+        first, *blocks = layers.layers_for(x)
+        x = model.norm_pre(model._pos_embed(first(x)))
+        for block in blocks:
+            x = block(x) if isinstance(block, ClassBlindBlock) else unguided_block(block, x)
+        out: torch.Tensor = model.norm(x)[:, 0]
+    return out
+
+
+def unguided_block(block: Any, x: torch.Tensor) -> torch.Tensor:
+    """A timm block with its attention written out, which is the quicker way here."""
+    attn, (n, n_tokens, _) = block.attn, x.shape
+    qkv = attn.qkv(block.norm1(x)).reshape(n, n_tokens, 3, attn.num_heads, attn.head_dim)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+    rows = (((q * attn.scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v).transpose(1, 2)
+    x = x + attn.proj(rows.flatten(2))
+    out: torch.Tensor = x + block.mlp(block.norm2(x))
     return out
 
 
@@ -106,12 +176,17 @@ def alternate(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, lis
 
 
 def peak_arithmetic(side: int = 1024) -> dict[str, float]:
-    """10^9 operations a second of a square matrix product, the best of some."""
+    """10^9 operations a second of a square product, the better of torch's own and oneDNN's."""
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(side, side).to(dtype)
-        times = alternate({"product": lambda x=a: x @ x}, 15)["product"]
-        found[str(dtype).removeprefix("torch.")] = 2 * side**3 / min(times) / 1e9
+        runs = {"product": lambda x=a: x @ x}
+        with torch.no_grad():
+            if can_pack(a, dtype):
+                packed = PackedLinear(a, None, dtype)
+                runs["packed"] = lambda x=a, p=packed: p(x)
+        fastest = min(min(times) for times in alternate(runs, 15).values())
+        found[str(dtype).removeprefix("torch.")] = 2 * side**3 / fastest / 1e9
     return found
 
 

@@ -13,6 +13,12 @@ __all__ = ["write_page"]
 
 Results = dict[str, Any]
 REFERENCE_EPOCHS = 50
+INFERENCE_WAYS = {
+    "torch": "`predict`, frozen blocks in bfloat16",
+    "openvino, bfloat16": "`classify`, exported to OpenVINO, bfloat16",
+    "openvino, float32": "`classify`, exported to OpenVINO, float32",
+    "onnxruntime, float32": "`classify`, exported to ONNX, float32",
+}
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 620, 340, 70, 50, 24
 COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626", "#6b7280")
 
@@ -85,13 +91,25 @@ def stage_table(results: Results) -> list[str]:
     mine = [row["seconds"]["training"] for row in ours["rows"]] if ours else None
     rows.append(row_of("training, s (theirs: 50 epochs, multiplied)", mine, theirs, ">= 15", 1))
     found = results.get("inference")
-    mine = [1e3 * s / found["n_images"] for s in found["seconds"]] if found else None
     theirs = None
     if reference:
         pairs = zip(reference["regions_s"], reference["classes_s"], strict=True)
         theirs = [1e3 * (a + b) / reference["n_images"] for a, b in pairs]
-    rows.append(row_of("image and map to class, ms an image", mine, theirs, ">= 5", 1))
+    for name in found["rows"] if found else ["not run"]:
+        mine = (
+            [1e3 * s / found["n_images"] for s in found["rows"][name]["seconds"]] if found else None
+        )
+        what = f"image and map to class, ms an image: {INFERENCE_WAYS.get(name, name)}"
+        rows.append(row_of(what, mine, theirs, ">= 5" if name == production(found) else "", 1))
     return rows
+
+
+def production(found: Any) -> str | None:
+    """The quickest exported way: the one meant for a production line, and the one to judge by."""
+    exported = [name for name in (found or {"rows": {}})["rows"] if name != "torch"]
+    if not exported:
+        return "torch" if found else "not run"
+    return min(exported, key=lambda name: statistics.median(found["rows"][name]["seconds"]))
 
 
 def mebin_rows(found: Any) -> list[str]:
@@ -153,8 +171,7 @@ def training_part(results: Results) -> list[str]:
     return [
         *lines,
         "",
-        "AnomalyNCD's NMI on these maps with this network, measured once before (13 of 50 epochs,",
-        "its default seed): .287 for images. The 3 epochs of this benchmark give only its time.",
+        *reference_nmi(results),
         f"Peak memory: ours {found['peak_mb']:,} MB"
         + (
             f", AnomalyNCD {results['reference']['peak_mb']:,} MB."
@@ -164,28 +181,61 @@ def training_part(results: Results) -> list[str]:
     ]
 
 
+def reference_nmi(results: Results) -> list[str]:
+    """What is known of the reference's NMI, and what it can show."""
+    runs = [v for k, v in results.items() if k.partition("/")[0] == "reference" and "nmi" in v]
+    lines = []
+    if runs:
+        told = ", ".join(f"{run['nmi']:.3f}" for run in runs)
+        lines = [
+            f"AnomalyNCD's NMI of images after {runs[0]['epochs_run']} of its {REFERENCE_EPOCHS} "
+            f"epochs, by its own merging of regions ({len(runs)} seed(s), from 0): {told}."
+        ]
+    return [
+        *lines,
+        "Measured once before, after 13 epochs with its own default seed: .287. None of these is "
+        "its final value:",
+        "they show where it stands when our training has long ended, not what it reaches after "
+        f"{REFERENCE_EPOCHS} epochs,",
+        "which would take hours here.",
+    ]
+
+
 def inference_part(results: Results) -> list[str]:
     """What is counted on each side."""
     lines = [
         "## From image and map to class",
         "",
-        "Ours: `predict` on files: reading image and map, MEBin, crops, descriptors,",
-        "network, classes; the model is loaded before and not counted. AnomalyNCD: its",
-        "`binarization` (reading, MEBin, crops, written to disk as its next step needs them) and",
-        "its loop over the crops, once.",
+        "Ours: from files to classes of images and regions: reading image and map, MEBin, crops,",
+        "descriptors, network, classes; the model is loaded before and not counted. `predict` is",
+        "the fitted model in torch; `classify` is its export, which needs no torch and is what a",
+        "production line would run, so that the bar is held against the quicker of its rows.",
+        "AnomalyNCD: its `binarization` (reading, MEBin, crops, written to disk as its next step",
+        "needs them) and its loop over the crops, once.",
     ]
     found, theirs = results.get("inference"), results.get("reference")
     if found:
-        per = statistics.median(found["seconds"]) / found["n_images"]
-        lines += ["", f"Ours: {1 / per:.0f} images a second, {found['n_regions']} crops."]
+        lines += [
+            "",
+            "| ours | images a second | images, regions with torch's class |",
+            "|---|---|---|",
+        ]
+        for name, row in found["rows"].items():
+            rate = found["n_images"] / statistics.median(row["seconds"])
+            same = "-"
+            if row["same_images"] is not None:
+                same = f"{row['same_images']} of {found['n_images']}, "
+                same += f"{row['same_regions']} of {found['n_regions']}"
+            lines.append(f"| {INFERENCE_WAYS.get(name, name)} | {rate:.0f} | {same} |")
     if theirs:
         parts = [
             statistics.median(theirs[k]) / theirs["n_images"] for k in ("regions_s", "classes_s")
         ]
         lines += [
+            "",
             f"AnomalyNCD: {1 / sum(parts):.1f} images a second, {theirs['n_crops']} crops; "
             f"{1e3 * parts[0]:.1f} ms an image to the crops, "
-            f"{1e3 * parts[1]:.1f} ms to the classes."
+            f"{1e3 * parts[1]:.1f} ms to the classes.",
         ]
     return lines
 
@@ -197,22 +247,28 @@ def guided_part(results: Results) -> list[str]:
     if not found:
         return [*lines, "Not run."]
     lines += [
-        "One crop of 224 px, one thread; the last block of the guided pass is computed for the"
+        "One crop of 224 px, one thread. *Plain* is timm's network as it is; *packed* is the same",
+        "network, unguided, through the quicker products that our frozen blocks run through. The",
+        "last block of the guided pass is computed for the class token only. Wanted: at most 1.10",
+        "of either; the stricter is *packed*.",
+        "",
+        "| network | plain, ms | packed, ms | guided, ms | guided / plain | guided / packed |",
+        "|---|---|---|---|---|---|",
     ]
-    lines += ["class token only. Wanted: at most 1.10.", ""]
-    lines += ["| network | plain, ms | guided, ms | guided / plain |", "|---|---|---|---|"]
     for name, times in found["rows"].items():
-        ratio = statistics.median(times["guided"]) / statistics.median(times["plain"])
+        cells = " | ".join(spread(times[k], 1) for k in ("plain", "packed", "guided"))
+        middle = {k: statistics.median(v) for k, v in times.items()}
         lines.append(
-            f"| {name} | {spread(times['plain'], 1)} | {spread(times['guided'], 1)} | {ratio:.2f} |"
+            f"| {name} | {cells} | {middle['guided'] / middle['plain']:.2f} "
+            f"| **{middle['guided'] / middle['packed']:.2f}** |"
         )
     lines.append("")
     for precision, peak in found["peak_gflops"].items():
         times = found["rows"].get(f"ViT-Ti/16, {precision}")
         if times:
-            reached = found["vit_gflop"] / statistics.median(times["plain"]) * 1e3
+            reached = found["vit_gflop"] / statistics.median(times["packed"]) * 1e3
             lines.append(
-                f"- {precision}: the plain ViT-Ti/16 does {reached:.0f} of the {peak:.0f} GFLOP/s "
+                f"- {precision}: the packed ViT-Ti/16 does {reached:.0f} of the {peak:.0f} GFLOP/s "
                 "that a product of 1024 x 1024 matrices reaches on this thread "
                 f"({reached / peak:.0%})."
             )

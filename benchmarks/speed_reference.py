@@ -90,6 +90,13 @@ def import_reference(checkout: Path, weights: Path) -> Any:
         return images, masks, [float(score) for score in scores]  # JSON knows no numpy.float32
 
     module.MEBin.crop_sub_image_mask = plain_scores
+    to = torch.Tensor.to
+
+    def stay(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        moved: torch.Tensor = self if args[:1] == ("cuda:0",) else to(self, *args, **kwargs)
+        return moved
+
+    torch.Tensor.to = stay  # type: ignore[method-assign,assignment]
     module.info_nce_logits = partial(module.info_nce_logits, device="cpu")
     module.load_backbone = lambda *_, **__: load_vit(weights, network)
     load_model = module.AnomalyNCD.load_model
@@ -112,7 +119,7 @@ def import_reference(checkout: Path, weights: Path) -> Any:
     return module
 
 
-def settings(data: Path, work: Path, threads: int) -> SimpleNamespace:
+def settings(data: Path, work: Path, threads: int, seed: int) -> SimpleNamespace:
     """Its ``configs/AnomalyNCD.yaml``; as many loading processes as threads (it asks for 8)."""
     return SimpleNamespace(
         dataset="mtd",
@@ -145,7 +152,7 @@ def settings(data: Path, work: Path, threads: int) -> SimpleNamespace:
         warmup_teacher_temp=0.07,
         warmup_teacher_temp_epochs=40,
         repeat_times=4,
-        seed=3407,
+        seed=seed,
         print_freq=1_000_000,
         table_root=str(work / "tables"),
         exp_name="AnomalyNCD",
@@ -153,14 +160,17 @@ def settings(data: Path, work: Path, threads: int) -> SimpleNamespace:
     )
 
 
-def train(module: Any, model: Any, epochs: int) -> list[float]:
-    """Seconds of each epoch; the first warms up."""
+def train(module: Any, model: Any, epochs: int) -> tuple[list[float], list[float]]:
+    """Seconds of each epoch but the first, which warms up; and the last loss of each head."""
     args = model.args
     optimiser = module.SGD(
         module.get_params_groups(model.model),
         lr=args.lr,
         momentum=args.momentum,
         weight_decay=args.weight_decay,
+    )
+    schedule = module.lr_scheduler.CosineAnnealingLR(
+        optimiser, T_max=args.epochs, eta_min=args.lr * 1e-3
     )
     criterion = module.DistillLoss(
         warmup_teacher_temp_epochs=args.warmup_teacher_temp_epochs,
@@ -176,9 +186,25 @@ def train(module: Any, model: Any, epochs: int) -> list[float]:
     seconds = []
     for epoch in range(1 + epochs):
         start = time.perf_counter()
-        model.MGRL(epoch, optimiser, criterion)
+        losses, _ = model.MGRL(epoch, optimiser, criterion)
+        schedule.step()
         seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+    return seconds[1:], losses
+
+
+def image_nmi(module: Any, model: Any, losses: list[float]) -> float:
+    """NMI of images by its own merging of regions, of the head that it chooses."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    found = []
+
+    def keep(y_true: np.ndarray, y_pred: np.ndarray, **_: Any) -> tuple[dict[str, float], ...]:
+        found.append(float(normalized_mutual_info_score(y_true, y_pred)))
+        return {}, found[-1], 0.0, 0.0  # type: ignore[return-value]
+
+    module.log_accs_from_preds = keep
+    _, head = model.region_merge_predict(0, "benchmark", losses)
+    return found[head]
 
 
 @torch.no_grad()
@@ -203,7 +229,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     module = import_reference(Path(given["reference"]), Path(given["weights"]))
     os.chdir(work)
-    model = module.AnomalyNCD(settings(data, work, given["threads"]))
+    model = module.AnomalyNCD(settings(data, work, given["threads"], given["seed"]))
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     regions = []
     for _ in range(given["repeats"]):
@@ -223,7 +249,9 @@ def main() -> None:
         "n_images": given["n_images"],
     }
     if given["epochs"]:
-        result["epoch_s"] = train(module, model, given["epochs"])
+        result["epoch_s"], losses = train(module, model, given["epochs"])
+        result["epochs_run"] = 1 + given["epochs"]
+        result["nmi"] = image_nmi(module, model, losses)
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 
