@@ -66,13 +66,47 @@ def _class_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | 
     return out
 
 
+def _written_out(q: Tensor) -> bool:
+    """Whether attention is written out rather than left to the fused kernel.
+
+    In bfloat16 on CPUs it took half of the fused kernel's time at P = 256; in float32 the fused
+    kernel took a third of the written.
+    """
+    return q.dtype == torch.bfloat16 and q.device.type == "cpu"
+
+
+def _one_class_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """One class token and the patches in one product, the class key closed to patches.
+
+    Args:
+        attn: timm attention module (for its scale).
+        q: queries of the class token and the patches (B, h, 1 + P, d).
+        k: keys.
+        v: values.
+        bias: additive logits of the class query (B, 1, P), or None.
+
+    Returns:
+        (B, h, 1 + P, d)
+    """
+    logits = (q * attn.scale) @ k.transpose(-2, -1)
+    logits[:, :, 1:, :1] = float("-inf")
+    if bias is not None:
+        logits[:, :, :1, 1:] += bias.unsqueeze(1).to(logits.dtype)
+    out: Tensor = logits.softmax(dim=-1) @ v
+    return out
+
+
 def _patch_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention among patches, (B, h, P, d) -> (B, h, P, d).
 
-    Written out in bfloat16 on CPUs, where it took half of the fused kernel's time at P = 256;
-    in float32 the fused kernel took a third of the written.
+    Args:
+        attn: timm attention module (for its scale).
+        q: queries.
+        k: keys.
+        v: values.
+        mask: additive mask broadcastable to (B, h, P, P), or None.
     """
-    if q.dtype != torch.bfloat16 or q.device.type != "cpu":
+    if not _written_out(q):
         mask = None if mask is None else mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attn.scale)
     logits = (q * attn.scale) @ k.transpose(-2, -1)
@@ -152,6 +186,9 @@ def guided_rows(
     attn, g = module.attn, n_guidances
     q, k, v = _heads(attn, fast_linear(attn.qkv, module.norm1(x)), 3)
     q, k = attn.q_norm(q), attn.k_norm(k)
+    if g == 1 and patch_mask is None and _written_out(q):
+        together = _one_class_attention(attn, q, k, v, bias)
+        return _finish(module, x, together.transpose(1, 2).flatten(2))
     patches = _patch_attention(attn, q[:, :, g:], k[:, :, g:], v[:, :, g:], patch_mask)
     attended = patches.transpose(1, 2)
     if g:

@@ -27,6 +27,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from .class_row import class_row, guided_rows, patch_rows
+from .onednn_conv import fast_conv
 
 __all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoanomalyncd_embedded"]
 
@@ -45,6 +46,15 @@ class _ConvNorm(nn.Sequential):
         conv = nn.Conv2d(in_chans, out_chans, kernel, stride, kernel // 2, bias=not norm)
         super().__init__(conv, nn.BatchNorm2d(out_chans)) if norm else super().__init__(conv)
 
+    def forward(self, x: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, D, H/s, W/s), plus ``residual``, rectified if ``relu``."""
+        conv: Any = self[0]
+        if len(self) == 1:
+            return fast_conv(conv, x, relu, residual)
+        out: Tensor = self[1](conv(x))
+        out = out if residual is None else out + residual
+        return F.relu(out, inplace=True) if relu else out
+
 
 class _BasicBlock(nn.Module):
     """Residual block of two 3x3 convolutions: (B, C, H, W) -> (B, D, H/s, W/s)."""
@@ -58,8 +68,9 @@ class _BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H/s, W/s)."""
-        y: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return F.relu(y + self.shortcut(x), inplace=True)
+        y = self.conv1(x, relu=True)
+        out: Tensor = self.conv2(y, relu=True, residual=self.shortcut(x))
+        return out
 
 
 class ConvStem(nn.Module):
@@ -110,7 +121,7 @@ class ConvStem(nn.Module):
         pad_h, pad_w = -x.shape[-2] % 16, -x.shape[-1] % 16
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
-        x = F.max_pool2d(F.relu(self.conv1(x), inplace=True), 3, 2, 1)  # in this order: quicker
+        x = F.max_pool2d(self.conv1(x, relu=True), 3, 2, 1)
         s4 = self.stage4(x)
         s8 = self.stage8(s4)
         return s4, s8, self.proj(s8)
