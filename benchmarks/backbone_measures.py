@@ -175,19 +175,23 @@ def map_weighted(
     """Map-weighted region features, L2-normalised, by way.
 
     Weights are the softmax of the 3x3-averaged map over half the deviation of all maps:
-    ``together`` (layers in one vector), ``each`` (layers normalised first) and, of
-    networks with a class token, ``token``: the same logits, 0 at their maximum, as bias.
+    ``together`` (layers in one vector), ``each`` (layers normalised first), ``contrast``
+    (as together, less the plain mean over the image, which takes off what the ground adds) and,
+    of networks with a class token, ``token``: the same logits, 0 at their maximum, as bias.
     """
     smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
     logits = smooth / (0.5 * smooth.std())
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(test), 8):
         images, part = test[start : start + 8], logits[start : start + 8]
-        layers = []
+        layers, grounds = [], []
         for layer in half_maps(network, images):
             weights = F.adaptive_avg_pool2d(part, layer.shape[-2:]).flatten(1).softmax(1)
             layers.append((layer.flatten(2) * weights.unsqueeze(1)).sum(2))
-        parts.setdefault("together", []).append(torch.cat(layers, dim=1))
+            grounds.append(layer.mean((2, 3)))
+        together = torch.cat(layers, dim=1)
+        parts.setdefault("together", []).append(together)
+        parts.setdefault("contrast", []).append(together - torch.cat(grounds, dim=1))
         each = torch.cat([F.normalize(x, dim=1) for x in layers], dim=1)
         parts.setdefault("each", []).append(each)
         if isinstance(network, TinyViT | Embedded):
