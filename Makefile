@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-outliers: environment ## unseen types of defect on MTD, each left out in t
 
 bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
 	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
+
+bench-views: environment ## NMI by the number of stored views -> docs/views.md
+	$(RUN) -m benchmarks.choose_views --out docs/views.md $(ARGS)
 
 BASELINES := build/baselines
 bench-baselines: environment ## published and plain methods on given maps -> docs/baselines.md

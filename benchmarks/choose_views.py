@@ -1,11 +1,13 @@
 """How the result depends on the number V of stored views: for docs/defaults.md.
 
-    .venv/bin/python -m benchmarks.choose_views [--data DATA/mtd --labelled DATA/neu --classes 6]
+    make bench-views
+    .venv/bin/python -m benchmarks.choose_views [--data DATA/neu --labelled BASE --classes 6]
 
-Without ``--data`` on a generated product. Tokens of 16 augmented views are stored once; training
-then draws from the first V of them. With V = 1 the two views of a crop are the plain one and the
-augmented one. *fresh* stands for new views in every epoch, as AnomalyNCD has them: their tokens are
-computed again each time, which is what the cache saves. NMI of images; seeds are those of training.
+With ``--out`` a page with table and plot. Without ``--data`` on a generated product.
+Tokens of 16 augmented views are stored once; training then draws from the first V of them. With
+V = 1 the two views of a crop are the plain one and the augmented one. *fresh* stands for new views
+in every epoch, as AnomalyNCD has them: their tokens are computed again each time, which is what the
+cache saves. NMI of images; seeds are those of training.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -32,6 +35,9 @@ from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, 
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 
 VIEWS = (1, 2, 4, 8, 16)
+HEAD = "| V | NMI, mean ± sd | seconds of training |\n|---|---|---|"
+Row: TypeAlias = tuple[str, float, float, float]
+"""V, mean and standard deviation of the NMI, seconds."""
 
 
 class Trial:
@@ -130,6 +136,7 @@ def main() -> int:
     parser.add_argument("--views", type=int, nargs="+", default=list(VIEWS))
     parser.add_argument("--epochs", type=int, default=Config().training.epochs)
     parser.add_argument("--no_fresh", action="store_true", help="leave out the slow comparison")
+    parser.add_argument("--out", type=Path, help="Markdown page to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -141,25 +148,114 @@ def main() -> int:
         config = Config(n_novel_classes=options.classes, training=training)
         trial = Trial(config, images, load_labelled(base), work)
         stored = trial.tokens(max(options.views), 0, "tokens")
-        print("| V | NMI, mean ± sd | seconds of training |\n|---|---|---|")
+        print(HEAD)
+        rows: list[Row] = []
         for n_views in options.views:
             start, scores = time.perf_counter(), []
             for seed in options.seeds:
                 trainer = trial.trainer(first_views(stored, n_views), seed)
                 trainer.run()
                 scores.append(trial.nmi(trainer))
-            tell(str(n_views), scores, start)
+            rows.append(tell(str(n_views), scores, start))
         if not options.no_fresh:
             start = time.perf_counter()
-            tell("fresh", [train_fresh(trial, seed) for seed in options.seeds], start)
+            scores = [train_fresh(trial, seed) for seed in options.seeds]
+            rows.append(tell("fresh", scores, start))
+        if options.out is not None:
+            about = "a generated product" if options.data is None else options.data.name
+            write_page(options.out, rows, f"{trial.n_crops} crops of {about}", options)
     return 0
 
 
-def tell(name: str, scores: list[float], start: float) -> None:
-    """Print one row."""
+def tell(name: str, scores: list[float], start: float) -> Row:
+    """Print and return one row."""
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
     seconds = (time.perf_counter() - start) / len(scores)
-    print(f"| {name} | {statistics.mean(scores):.3f} ± {spread:.3f} | {seconds:.0f} |", flush=True)
+    row = (name, statistics.mean(scores), spread, seconds)
+    print(line_of(row), flush=True)
+    return row
+
+
+def line_of(row: Row) -> str:
+    """A row of the table."""
+    return f"| {row[0]} | {row[1]:.3f} ± {row[2]:.3f} | {row[3]:.0f} |"
+
+
+def write_page(out: Path, rows: list[Row], about: str, options: argparse.Namespace) -> None:
+    """Table and plot."""
+    picture = out.parent / "images" / "views.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(plot(rows), encoding="utf-8")
+    lines = [
+        "# How many views to store",
+        "",
+        "The token cache keeps the frozen blocks' output of V augmented views of each crop, and",
+        "training draws from them; *fresh* computes two new views of each crop in every epoch, as",
+        f"AnomalyNCD does. NMI of images, {about}, embedded backbone, {options.epochs} epochs,",
+        f"{len(options.seeds)} seeds (mean ± standard deviation); seconds of one training, whose",
+        "stored views were made before (for *fresh*: made within).",
+        "",
+        "```",
+        "make bench-views",
+        "```",
+        "",
+        HEAD,
+        *map(line_of, rows),
+        "",
+        "![NMI by number of stored views](images/views.svg)",
+        "",
+    ]
+    out.write_text("\n".join(lines), encoding="utf-8")
+
+
+def plot(rows: list[Row]) -> str:
+    """NMI by V with standard deviations; fresh views as a line across. SVG."""
+    width, height, left, bottom, top = 560, 300, 60, 48, 20
+    low = min(r[1] - r[2] for r in rows) - 0.03
+    high = max(r[1] + r[2] for r in rows) + 0.03
+    stored = [r for r in rows if r[0] != "fresh"]
+
+    def up(value: float) -> float:
+        return height - bottom - (value - low) / (high - low) * (height - bottom - top)
+
+    def across(number: int) -> float:
+        return left + 40 + number * (width - left - 120) / max(1, len(stored) - 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
+    ]
+    for tick in range(5):
+        value = low + (high - low) * tick / 4
+        parts.append(f'<path d="M{left} {up(value):.1f}H{width - 20}" stroke="#e5e7eb"/>')
+        parts.append(
+            f'<text x="{left - 8}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.2f}</text>'
+        )
+    for row in rows:
+        if row[0] == "fresh":
+            y = up(row[1])
+            parts.append(
+                f'<path d="M{left} {y:.1f}H{width - 20}" stroke="#d97706" stroke-width="2" '
+                'stroke-dasharray="6 4"/>'
+            )
+            parts.append(
+                f'<text x="{width - 24}" y="{y - 6:.1f}" text-anchor="end" fill="#d97706">'
+                "fresh views every epoch</text>"
+            )
+    path = "L".join(f"{across(i):.1f} {up(r[1]):.1f}" for i, r in enumerate(stored))
+    parts.append(f'<path d="M{path}" fill="none" stroke="#2563eb" stroke-width="2"/>')
+    for i, (name, mean, spread, _) in enumerate(stored):
+        x = across(i)
+        parts.append(
+            f'<path d="M{x:.1f} {up(mean - spread):.1f}V{up(mean + spread):.1f}" stroke="#2563eb"/>'
+            f'<circle cx="{x:.1f}" cy="{up(mean):.1f}" r="4" fill="#2563eb"/>'
+            f'<text x="{x:.1f}" y="{height - 28}" text-anchor="middle">{name}</text>'
+        )
+    parts.append(
+        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">stored views V</text>'
+    )
+    parts.append('<text x="8" y="14">NMI of images</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 if __name__ == "__main__":

@@ -176,10 +176,11 @@ def scale(bench: Bench) -> None:
     }
     if options.scaling_backbone == "random":
         given["backbone"] = f"local-dir:{random_network(bench.work / 'random-network')}"
-    runs = [(n, 6) for n in options.sizes] + [(options.sizes[0], k) for k in options.classes]
-    for n, n_classes in runs:
+    runs = [(n, 6, options.repeats) for n in options.sizes]
+    runs += [(options.sizes[0], k, 1) for k in options.classes]
+    for n, n_classes, repeats in runs:
         images = bench.work / "scaled"
-        for repeat in range(options.repeats):
+        for repeat in range(repeats):
             key = f"scaling/{n}/{n_classes}/{repeat}"
             if key in bench.results and not options.again:
                 continue
@@ -245,9 +246,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="images of MTD; default: all 583")
     parser.add_argument("--sizes", default="1000,2000,4000,8000", help="images of the scaling runs")
     parser.add_argument("--classes", default="12,24", help="further numbers of classes")
-    parser.add_argument("--image_size", type=int, default=128, help="of the scaling runs [px]")
-    parser.add_argument("--window", type=int, default=64, help="of the scaling runs [px]")
-    parser.add_argument("--scaling_epochs", type=int, default=5)
+    parser.add_argument("--image_size", type=int, default=64, help="of the scaling runs [px]")
+    parser.add_argument("--window", type=int, default=32, help="of the scaling runs [px]")
+    parser.add_argument("--scaling_epochs", type=int, default=2)
     parser.add_argument("--scaling_backbone", default="random", help="random, embedded, ...")
     options = parser.parse_args()
     options.sizes = [int(n) for n in options.sizes.split(",")]

@@ -211,7 +211,7 @@ def scaling(given: Given) -> Given:
     folder = Path(given["work"])
     config = Config(
         n_novel_classes=given["n_classes"],
-        detector=MapConfig(image_size=given["image_size"], memory_size=2000),
+        detector=MapConfig(image_size=given["image_size"], memory_size=1000),
         embedding=EmbeddingConfig(given["backbone"], given["window"]),
         training=TrainingConfig(epochs=given["epochs"], views=2),
     )

@@ -322,6 +322,7 @@ class ProtoAnomalyNCD:
             image_size=self.config.detector.image_size,
             memory_size=self.config.detector.memory_size,
             reference_images=self.config.detector.reference_images,
+            search=self.config.detector.search,
             seed=self.config.seed,
             device=self.config.device,
         )

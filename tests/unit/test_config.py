@@ -23,6 +23,7 @@ BAD: dict[str, list[Any]] = {
     "device": [0, None],
     "detector.memory_size": [0, -5],
     "detector.reference_images": [2, 0, 3.5],
+    "detector.search": ["", "annoy", None],
     "localiser.source": [5, None],
     "localiser.prompt": ["", "  ", 5],
     "localiser.prompts": ["", 5],

@@ -5,17 +5,32 @@ Letters: Q query patches, M memory patches, D channels of a descriptor.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["nearest_distance"]
+from protoanomalyncd.errors import MissingDependencyError
+
+__all__ = ["FaissMemory", "half_squares", "nearest_distance"]
 
 QUERY_BLOCK = 2048
 MEMORY_BLOCK = 2048
 """A tile of 2048 x 2048 distances takes 16 MB and stays near the caches; larger was slower."""
 
 
-def nearest_distance(queries: Tensor, memory: Tensor, excluded: Tensor | None = None) -> Tensor:
+def half_squares(memory: Tensor) -> Tensor:
+    """|m|^2 / 2 of memory patches (M, D): (M,)."""
+    return memory.square().sum(1).mul_(0.5)
+
+
+def nearest_distance(
+    queries: Tensor,
+    memory: Tensor,
+    excluded: Tensor | None = None,
+    half_norms: Tensor | None = None,
+) -> Tensor:
     """Euclidean distance to the nearest memory patch.
 
     The neighbour is found by |m|^2 - 2 q.m, which is one matrix product but loses digits where
@@ -27,11 +42,12 @@ def nearest_distance(queries: Tensor, memory: Tensor, excluded: Tensor | None = 
         queries: float (Q, D).
         memory: float (M, D), M >= 1.
         excluded: bool (M,), True = not to be used; None = all are used.
+        half_norms: `half_squares` of the memory, where they are known.
 
     Returns:
         float (Q,), >= 0; infinite where every memory patch is excluded.
     """
-    half_norms = memory.square().sum(1).mul_(0.5)
+    half_norms = half_squares(memory) if half_norms is None else half_norms
     if excluded is not None:
         half_norms = half_norms.masked_fill(excluded, torch.inf)
     distances = [
@@ -54,3 +70,31 @@ def _nearest_of_block(queries: Tensor, memory: Tensor, half_norms: Tensor) -> Te
         index = torch.where(nearer, position + start, index)
     exact = (queries - memory[index]).square().sum(1).sqrt()
     return torch.where(torch.isfinite(best), exact, torch.inf)
+
+
+class FaissMemory:
+    """The same search by the package faiss, where it is installed; on the CPU, exact.
+
+    Args:
+        memory: float32 (M, D), M >= 1, centred.
+
+    Raises:
+        MissingDependencyError: faiss is not installed.
+    """
+
+    def __init__(self, memory: Tensor) -> None:
+        try:
+            faiss = import_module("faiss")
+        except ImportError as error:
+            raise MissingDependencyError(
+                "detector.search: expected the package faiss, which is not installed; "
+                "pip install faiss-cpu, or set it to torch"
+            ) from error
+        self._memory = memory.contiguous()
+        self._index: Any = faiss.IndexFlatL2(memory.shape[1])
+        self._index.add(self._memory.numpy())
+
+    def nearest_distance(self, queries: Tensor) -> Tensor:
+        """Float32 (Q, D) -> distance to the nearest patch, as `nearest_distance`, (Q,)."""
+        _, found = self._index.search(queries.contiguous().numpy(), 1)
+        return (queries - self._memory[torch.from_numpy(found[:, 0])]).square().sum(1).sqrt()

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
-from protoanomalyncd.anomaly_maps.nearest import nearest_distance
+from protoanomalyncd.anomaly_maps.nearest import FaissMemory, half_squares, nearest_distance
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
@@ -85,6 +85,8 @@ class PatchMemory:
         memory_size: normal patches kept, drawn at random.
         seed: of that draw, and of the draw of the images that calibrate the range.
         device: where the network is.
+        search: ``torch``, or ``faiss``, which is used on a CPU; how maps are computed, not what
+            they are, so that it is not saved.
 
     Raises:
         ConfigurationError: a number is out of its range.
@@ -101,8 +103,9 @@ class PatchMemory:
         memory_size: int = 12_000,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        search: Literal["torch", "faiss"] = "torch",
     ) -> None:
-        MapConfig(image_size=image_size, memory_size=memory_size)  # checks the ranges
+        MapConfig(image_size=image_size, memory_size=memory_size, search=search)  # checks
         self._backbone = backbone
         self._image_size = image_size
         self._memory_size = memory_size
@@ -110,6 +113,9 @@ class PatchMemory:
         self._device = torch.device(device)
         self._memory: Tensor | None = None
         self._centre: Tensor | None = None
+        self._half_norms: Tensor | None = None
+        self._by_faiss = search == "faiss" and self._device.type == "cpu"
+        self._faiss: FaissMemory | None = None
 
     def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
         """Fill the memory, then score up to 200 normal images without their own patches.
@@ -203,7 +209,12 @@ class PatchMemory:
             raise ModelFormatError(
                 f"patch memory: expected float32 memory (M, D) and centre (D,), got {shapes}"
             )
-        self._memory, self._centre = memory.to(self._device), centre.to(self._device)
+        self._remember(memory.to(self._device), centre.to(self._device))
+
+    def _remember(self, memory: Tensor, centre: Tensor) -> None:
+        self._memory, self._centre = memory, centre
+        self._half_norms = half_squares(memory)
+        self._faiss = FaissMemory(memory) if self._by_faiss else None
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._memory is None or self._centre is None:
@@ -241,8 +252,8 @@ class PatchMemory:
         if not images:
             raise DatasetError(_no_normal_image(len(normal), skipped))
         patches, owners = reservoir.result()
-        self._centre = patches.mean(dim=0)
-        self._memory = patches - self._centre
+        centre = patches.mean(dim=0)
+        self._remember(patches - centre, centre)
         return images, owners, skipped
 
     def _read(self, sample: Sample) -> ImageArray:
@@ -258,7 +269,10 @@ class PatchMemory:
         """(D, h, w) -> (h, w)."""
         memory, centre = self._fitted()
         queries = descriptors.flatten(1).T - centre
-        return nearest_distance(queries, memory, excluded).reshape(descriptors.shape[1:])
+        if self._faiss is not None and excluded is None:
+            return self._faiss.nearest_distance(queries).reshape(descriptors.shape[1:])
+        found = nearest_distance(queries, memory, excluded, self._half_norms)
+        return found.reshape(descriptors.shape[1:])
 
 
 def _no_normal_image(n_given: int, skipped: Sequence[Skipped]) -> str:

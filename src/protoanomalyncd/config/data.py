@@ -22,12 +22,15 @@ class MapConfig:
         image_size: side to which the built-in detectors resize images [px].
         memory_size: number of normal patches that the patch memory keeps, drawn at random.
         reference_images: images that mutual scoring compares each image with, drawn at random.
+        search: how the patch memory is searched on a CPU: ``torch``, or ``faiss`` (a package of its
+            own, never required; between equally near patches it may choose another).
     """
 
     source: str = "auto"
     image_size: int = 256
     memory_size: int = 12_000
     reference_images: int = 64
+    search: Literal["torch", "faiss"] = "torch"
 
     def __post_init__(self) -> None:
         check_types(self, "detector.")
@@ -39,6 +42,7 @@ class MapConfig:
             "at least 3",
             self.reference_images,
         )
+        require(self.search in ("torch", "faiss"), "detector.search", "torch or faiss", self.search)
 
 
 @dataclass(frozen=True)

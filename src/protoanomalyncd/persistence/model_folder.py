@@ -165,7 +165,11 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     model.base_classes_ = base
     detector = values["detector"]
     model._source = create(
-        detector["name"], detector["arguments"], backbone=backbone, device=model.config.device
+        detector["name"],
+        detector["arguments"],
+        backbone=backbone,
+        device=model.config.device,
+        search=model.config.detector.search,
     )
     model._source.load_state(read_tensors(folder / MODEL_DETECTOR))
     localiser = values.get("localiser", {"name": "none", "arguments": {}})  # older models: none
