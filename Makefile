@@ -60,7 +60,8 @@ bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
 	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
 
 bench-views: environment ## NMI by the number of stored views -> docs/views.md
-	$(RUN) -m benchmarks.choose_views --out docs/views.md $(ARGS)
+	$(RUN) -m benchmarks.choose_views --per_type 8 --labelled_per_type 5 --epochs 15 \
+		--out docs/views.md $(ARGS)
 
 BASELINES := build/baselines
 bench-baselines: environment ## published and plain methods on given maps -> docs/baselines.md

@@ -135,6 +135,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--views", type=int, nargs="+", default=list(VIEWS))
     parser.add_argument("--epochs", type=int, default=Config().training.epochs)
+    parser.add_argument("--per_type", type=int, default=10, help="generated images a type")
+    parser.add_argument("--labelled_per_type", type=int, default=15)
     parser.add_argument("--no_fresh", action="store_true", help="leave out the slow comparison")
     parser.add_argument("--out", type=Path, help="Markdown page to write")
     options = parser.parse_args()
@@ -142,8 +144,12 @@ def main() -> int:
         work = Path(scratch)
         images, base = options.data, options.labelled
         if images is None:
-            images = generate(work / "wood", product="wood", n_normal=40, n_per_type=10, seed=11)
-            base = generate_labelled(work / "base", products=("leather",), n_per_type=15, seed=3)
+            images = generate(
+                work / "wood", product="wood", n_normal=40, n_per_type=options.per_type, seed=11
+            )
+            base = generate_labelled(
+                work / "base", products=("leather",), n_per_type=options.labelled_per_type, seed=3
+            )
         training = dataclasses.replace(Config().training, epochs=options.epochs)
         config = Config(n_novel_classes=options.classes, training=training)
         trial = Trial(config, images, load_labelled(base), work)

@@ -1,12 +1,11 @@
-"""Exported graphs beside torch: speed, agreement, and what guidance costs: ``make bench-export``.
+"""Exported graphs beside torch, speed and agreement: ``make bench-export``.
 
-Speed: a crop of 256 px to its class, by torch in float32 and bfloat16, onnxruntime and OpenVINO;
-the rounds of the contenders alternate, and the median of each is told. Guidance: the frozen blocks
-with a guided class row against the same blocks unguided, and under one mask for all rows, as timm
-takes it. Agreement, where a finished run is given: its model classes images once in torch and once
-in each engine, from the same anomaly maps.
+Speed: a crop of 256 px to its class, by torch in float32 and bfloat16, onnxruntime and OpenVINO,
+with one thread and two; the rounds of the contenders alternate, and the median of each is told.
+Agreement, where a finished run is given: its model classes images once in torch and once in each
+engine, from the same anomaly maps. What guidance costs is in docs/benchmarks.md.
 
-    make bench-export ARGS="--run RUN --images DATA/mtd"
+    make bench-export ARGS="--run RUN --images DATA/mtd [--maps MAPS]"
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks.speed_page import cpu_name
 from protoanomalyncd import ProtoAnomalyNCD
-from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
+from protoanomalyncd.config import EmbeddingConfig
 from protoanomalyncd.datasets import load_dataset, read_image
 from protoanomalyncd.deployment import Runtime
-from protoanomalyncd.deployment.engines import ENGINES, open_engine
+from protoanomalyncd.deployment.engines import ENGINES, Engine, open_engine
 from protoanomalyncd.deployment.formats import write_onnx
 from protoanomalyncd.deployment.graph import ClassifierGraph
 from protoanomalyncd.discovery import RegionClassifier
-from protoanomalyncd.discovery.outliers import create_outlier_score
+from protoanomalyncd.discovery.outliers import RegionFeatures, create_outlier_score
+from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from protoanomalyncd.vit.guidance import class_row_mask
 
 N_CLASSES = 6
-LARGEST_OVERHEAD = 0.10
+CONTENDERS = ("float32", "bfloat16", "onnxruntime", "openvino", "openvino, bfloat16")
 
 
 def main() -> int:
@@ -55,7 +54,8 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="its images, or others")
     parser.add_argument("--maps", type=Path, help="their maps, if the run was given maps")
     parser.add_argument("--limit", type=int, help="only so many images")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--crop", type=int, default=256, help="side of a crop [px]")
     parser.add_argument("--window", type=int, default=224, help="side that the network sees [px]")
@@ -67,14 +67,15 @@ def main() -> int:
         "embedded": "embedded",
         "ViT-Ti/16": f"local-dir:{options.weights / 'vit_tiny_patch16_224'}",
     }
-    speed, guidance = [], []
+    speed: list[str] = []
     for title, name in names.items():
         encoder = GuidedEncoder(create_backbone(name), EmbeddingConfig(name, options.window)).eval()
-        speed += speed_rows(title, encoder, options.crop, options.batches, options.rounds)
-        guidance += guidance_rows(title, encoder, options.rounds)
-        print("\n".join(speed + guidance), flush=True)
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            speed += speed_rows(title, encoder, options, threads)
+        print("\n".join(speed), flush=True)
     agreement = agreement_rows(options) if options.run else []
-    text = page(speed, guidance, agreement)
+    text = page(speed, agreement)
     options.out.write_text(text, encoding="utf-8")
     print(text)
     return 0
@@ -93,20 +94,23 @@ def medians(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def speed_rows(
-    title: str, encoder: GuidedEncoder, crop: int, batches: list[int], rounds: int
+    title: str, encoder: GuidedEncoder, options: argparse.Namespace, threads: int
 ) -> list[str]:
     """A table row a batch size: ms a crop of each contender."""
+    crop: int = options.crop
     head = PrototypeHead(encoder.embed_dim, 0, N_CLASSES)
     score = create_outlier_score("cosine")
-    score.fit(head.prototypes.detach(), head.prototypes.detach())
+    prototypes = head.prototypes.detach()
+    frozen = torch.nn.functional.normalize(torch.ones(N_CLASSES, encoder.frozen_dim), dim=1)
+    score.fit(RegionFeatures(prototypes, frozen), torch.arange(N_CLASSES), prototypes)
     graph = ClassifierGraph(RegionClassifier(encoder, head, 0.1, score, 1.0), crop).eval()
     rng = np.random.default_rng(0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(graph, crop, path)
-        engines = {name: open_engine(path, "onnx", name) for name in ENGINES}
-        for batch in batches:
+        engines = engines_for(path, threads)
+        for batch in options.batches:
             inputs = {
                 "image": rng.integers(0, 256, (batch, crop, crop, 3), dtype=np.uint8),
                 "anomaly": rng.random((batch, crop, crop), dtype=np.float32),
@@ -116,48 +120,33 @@ def speed_rows(
                 "bfloat16": lambda i=inputs: in_torch(graph, i, True),
             }
             runs |= {name: lambda e=engine, i=inputs: e.run(i) for name, engine in engines.items()}
-            found = medians(runs, rounds)
-            cells = " | ".join(f"{ms / batch:.2f}" for ms in found.values())
-            rows.append(f"| {title} | {batch} | {cells} |")
+            found = medians(runs, options.rounds)
+            cells = " | ".join(
+                f"{found[name] / batch:.1f}" if name in found else "-" for name in CONTENDERS
+            )
+            rows.append(f"| {title} | {threads} | {batch} | {cells} |")
     return rows
+
+
+def engines_for(path: Path, threads: int) -> dict[str, Engine]:
+    """The engines by name; OpenVINO in bfloat16 too, where the processor has it."""
+    engines = {name: open_engine(path, "onnx", name, threads) for name in ENGINES}
+    try:
+        half = open_engine(path, "onnx", "openvino", threads, precision="bfloat16")
+    except ConfigurationError as error:
+        print(error, flush=True)
+        return engines
+    return engines | {"openvino, bfloat16": half}
 
 
 @torch.inference_mode()
 def in_torch(graph: ClassifierGraph, inputs: Mapping[str, np.ndarray], half: bool) -> object:
-    """The graph's own module, eager."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        return graph(torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["anomaly"]))
-
-
-def guidance_rows(title: str, encoder: GuidedEncoder, rounds: int) -> list[str]:
-    """A table row a way to guide: ms of the frozen blocks and their overhead; batch of 1."""
-    model: Any = encoder.frozen
-    side = encoder.config.input_size
-    x = torch.randn(1, 3, side, side)
-    bias = 4 * torch.rand(1, (side // encoder.backbone.patch_size) ** 2)
-    mask = class_row_mask(bias, int(model.num_prefix_tokens))
-
-    @torch.inference_mode()
-    def blocks(attn_mask: Tensor | None) -> Tensor:
-        tokens: Tensor = model.norm_pre(model._pos_embed(model.patch_embed(x)))
-        for block in model.blocks[:-1]:
-            tokens = block(tokens, attn_mask=attn_mask)
-        return tokens
-
-    @torch.inference_mode()
-    def guided(hidden: bool) -> object:
-        return encoder.backbone.tokens(x, bias, GuidanceConfig(hide_class_key=hidden))
-
-    runs: dict[str, Callable[[], object]] = {"unguided": lambda: blocks(None)}
-    if title == "embedded":
-        runs["guided, class key hidden"] = lambda: guided(True)
-    else:
-        runs["guided, class key seen"] = lambda: guided(False)
-        runs["guided, class key hidden"] = lambda: guided(True)
-    runs["guided by one mask for all rows"] = lambda: blocks(mask)
-    found = medians(runs, 3 * rounds)
-    base = found["unguided"]
-    return [f"| {title} | {name} | {ms:.2f} | {ms / base - 1:+.1%} |" for name, ms in found.items()]
+    """The graph's own module, eager; its frozen blocks in bfloat16 where `half`."""
+    config = graph.encoder.config
+    precision = "bfloat16" if half else "float32"
+    if config.precision != precision:
+        graph.encoder.config = replace(config, precision=precision)
+    return graph(torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["anomaly"]))
 
 
 def agreement_rows(options: argparse.Namespace) -> list[str]:
@@ -191,29 +180,22 @@ def agreement_rows(options: argparse.Namespace) -> list[str]:
     return rows
 
 
-def page(speed: list[str], guidance: list[str], agreement: list[str]) -> str:
+def page(speed: list[str], agreement: list[str]) -> str:
     """The Markdown page."""
     lines = [
-        "# Exported graphs: speed, agreement, and what guidance costs",
+        "# Exported graphs: speed and agreement",
         "",
         "```",
-        'make bench-export ARGS="--run RUN --images IMAGES"',
+        'make bench-export ARGS="--run RUN --images IMAGES --maps MAPS"',
         "```",
         "",
         "Milliseconds a crop of 256 px, from its bytes to its class; torch eager, the median of",
         "alternating rounds.",
         "",
-        "| network | batch | torch float32 | torch bfloat16 | onnxruntime | OpenVINO |",
-        "|---|---|---|---|---|---|",
+        "| network | threads | batch | torch float32 | torch, frozen blocks bfloat16 "
+        "| onnxruntime | OpenVINO | OpenVINO bfloat16 |",
+        "|---|---|---|---|---|---|---|---|",
         *speed,
-        "",
-        "Guidance: all blocks but the last at 224 px, batch of 1, torch float32, beside the same",
-        f"blocks unguided. Expected: at most {LARGEST_OVERHEAD:.0%}. *One mask for all rows* is",
-        "what timm's blocks take, and takes the fast kernel from the patch rows; it is not used.",
-        "",
-        "| network | blocks | ms | overhead |",
-        "|---|---|---|---|",
-        *guidance,
         "",
     ]
     if agreement:
@@ -227,9 +209,8 @@ def page(speed: list[str], guidance: list[str], agreement: list[str]) -> str:
             "",
         ]
     lines += [
-        f"Measured on {platform.machine()}, {torch.get_num_threads()} threads for torch, the "
-        "engines' own choice for the",
-        f"others, torch {torch.__version__}, Python {platform.python_version()}.",
+        f"Measured on {platform.machine()}, {cpu_name()}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}; agreement with {torch.get_num_threads()} threads.",
         "",
     ]
     return "\n".join(lines)
