@@ -67,10 +67,19 @@ def mtd_paths(data: Path) -> tuple[list[Path], list[Path], Labels]:
     return train, test, np.array(types, dtype=np.int64)
 
 
-def half_maps(network: Network, images: list[NDArray[np.uint8]]) -> list[Tensor]:
-    """The network's maps, computed in bfloat16, in float32."""
+def half_maps(
+    network: Network, images: list[NDArray[np.uint8]], pooling: bool = False
+) -> list[Tensor]:
+    """The network's maps, computed in bfloat16, in float32.
+
+    Args:
+        network: the network.
+        images: uint8 (H, W, 3) of one size.
+        pooling: those it has for pooling, where these are others.
+    """
+    maps = network.pooling_maps if pooling and isinstance(network, Embedded) else network.maps
     with torch.autocast("cpu", torch.bfloat16):
-        return [m.float() for m in network.maps(to_tensor(images))]
+        return [m.float() for m in maps(to_tensor(images))]
 
 
 def patch_grid(maps: list[Tensor]) -> Tensor:
@@ -168,6 +177,12 @@ def clustering_scores(truth: Labels, found: Labels) -> dict[str, float]:
     }
 
 
+def weighted_mean(layer: Tensor, logits: Tensor) -> Tensor:
+    """Mean of a map (B, D, h, w) under the softmax of logits (B, 1, H, W): (B, D)."""
+    weights = F.adaptive_avg_pool2d(logits, layer.shape[-2:]).flatten(1).softmax(1)
+    return (layer.flatten(2) * weights.unsqueeze(1)).sum(2)
+
+
 @torch.inference_mode()
 def map_weighted(
     network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]
@@ -176,31 +191,37 @@ def map_weighted(
 
     Weights are the softmax of the 3x3-averaged map over half the deviation of all maps:
     ``together`` (layers in one vector), ``each`` (layers normalised first), ``contrast``
-    (as together, less the plain mean over the image, which takes off what the ground adds) and,
-    of networks with a class token, ``token``: the same logits, 0 at their maximum, as bias.
+    (as together, less the plain mean over the image), ``sharper`` (over a quarter of the
+    deviation), ``patches`` (together, with the descriptors of the patch memory, where those for
+    pooling are others) and, of networks with a class token, ``token``: the same logits, 0 at
+    their maximum, as bias.
     """
     smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
     logits = smooth / (0.5 * smooth.std())
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(test), 8):
         images, part = test[start : start + 8], logits[start : start + 8]
-        layers, grounds = [], []
-        for layer in half_maps(network, images):
-            weights = F.adaptive_avg_pool2d(part, layer.shape[-2:]).flatten(1).softmax(1)
-            layers.append((layer.flatten(2) * weights.unsqueeze(1)).sum(2))
-            grounds.append(layer.mean((2, 3)))
+        found = half_maps(network, images, pooling=True)
+        layers = [weighted_mean(layer, part) for layer in found]
         together = torch.cat(layers, dim=1)
-        parts.setdefault("together", []).append(together)
-        parts.setdefault("contrast", []).append(together - torch.cat(grounds, dim=1))
-        each = torch.cat([F.normalize(x, dim=1) for x in layers], dim=1)
-        parts.setdefault("each", []).append(each)
+        rows = {
+            "together": together,
+            "each": torch.cat([F.normalize(x, dim=1) for x in layers], dim=1),
+            "sharper": torch.cat([weighted_mean(layer, 2 * part) for layer in found], dim=1),
+            "contrast": together - torch.cat([layer.mean((2, 3)) for layer in found], dim=1),
+        }
+        if isinstance(network, Embedded):
+            patches = [weighted_mean(layer, part) for layer in half_maps(network, images)]
+            rows["patches"] = torch.cat(patches, dim=1)
+        for way, vectors in rows.items():
+            parts.setdefault(way, []).append(vectors)
         if isinstance(network, TinyViT | Embedded):
             bias = F.adaptive_avg_pool2d(part, 16).flatten(1)
             bias = bias - bias.amax(1, keepdim=True)
             with torch.autocast("cpu", torch.bfloat16):
                 token = network.tokens(to_tensor(images), [bias])[0]
             parts.setdefault("token", []).append(token.float())
-    return {way: F.normalize(torch.cat(rows), dim=1).numpy() for way, rows in parts.items()}
+    return {way: F.normalize(torch.cat(p), dim=1).numpy() for way, p in parts.items()}
 
 
 def ward(features: NDArray[np.float32], types: Labels, k: int = 6) -> dict[str, float]:

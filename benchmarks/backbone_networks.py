@@ -128,6 +128,10 @@ class Embedded:
         """Patch descriptors at strides 8 and 16."""
         return list(self.module.patch_descriptors(normalise(images, MEAN, STD)))  # type: ignore[operator]
 
+    def pooling_maps(self, images: Tensor) -> list[Tensor]:
+        """Descriptors for pooling at strides 8 and 16."""
+        return list(self.module.pooling_descriptors(normalise(images, MEAN, STD)))  # type: ignore[operator]
+
     def regions(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Guided class tokens, both ways in one pass."""
         pooled = pool_mask(mask, (-(-images.shape[2] // 16), -(-images.shape[3] // 16)))

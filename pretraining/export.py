@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .student import STAGE_OF, Student
+from .student import STAGE_OF, Student, load_weights
 from .teachers import TargetSpace
 
 MIXTURE: dict[str, float] = {
@@ -28,7 +28,10 @@ MIXTURE: dict[str, float] = {
     "vit_7": 1.0,
     "vit_10": 1.0,
 }
-"""Weight of each teacher layer's squared distance in the descriptors."""
+"""Weight of each teacher layer's squared distance in the descriptors of patches."""
+
+POOLING_MIXTURE: dict[str, float] = {"r18_l2": 1.0, "r50_l2": 1.0, "r18_l3": 1.0, "r50_l3": 1.0}
+"""The same in the descriptors for pooling."""
 
 DESCRIPTORS = {"s8": "descriptor8", "middle": "descriptor16_middle", "last": "descriptor16_last"}
 
@@ -37,9 +40,7 @@ def load_student(run: Path) -> Student:
     """The averaged weights of a run."""
     tensors = load_file(str(run / "state.safetensors"))
     student = Student()
-    student.load_state_dict(
-        {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
-    )
+    load_weights(student, tensors, "ema.")
     return student.eval()
 
 
@@ -103,6 +104,8 @@ def export(
     space = TargetSpace.load(run / "targets.safetensors")
     state = fold_batch_norm(student.backbone.state_dict())
     state |= fold_descriptors(student, space, mixture or MIXTURE, power)
+    pooling = fold_descriptors(student, space, POOLING_MIXTURE, power)
+    state |= {k.replace("descriptor", "pooling"): v for k, v in pooling.items()}
     half = {k: v.detach().to(torch.float16).contiguous() for k, v in state.items()}
     if not all(torch.isfinite(v).all() for v in half.values()):
         raise ValueError("a weight does not fit into half precision")

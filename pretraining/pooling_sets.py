@@ -7,7 +7,8 @@ for every network.  No MTD image is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,8 @@ from .teachers import MEAN, STD, ResNet18Trunk
 from .textures import Image
 
 PRODUCTS = ("brushed_metal", "leather", "wood", "fabric", "tablet", "washer")
+VARIED = ("brushed_metal", "leather", "wood", "fabric", "tile", "gear")
+"""Products shown in one light and place, and such under changing light and crop."""
 
 
 @dataclass
@@ -89,15 +92,17 @@ def remember(parts: list[Tensor], count: int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]]
 
 
-def generated_set(trunk: ResNet18Trunk, product: str, normals: int, each: int) -> PoolingSet:
-    """``normals`` images without and ``each`` of every type of defect; memory of 12 others."""
-    kinds = defect_types_of(product)
-    good = [grey(render(product, None, 3000 + i)[0]) for i in range(12)]
+def generated_set(
+    trunk: ResNet18Trunk, product: str, each: int, show: Callable[[Image], Image] = grey
+) -> PoolingSet:
+    """24 images without and ``each`` of every type of defect; memory of 12 others."""
+    kinds, normals = defect_types_of(product), 24
+    good = [show(render(product, None, 3000 + i)[0]) for i in range(12)]
     memory = remember([patches(trunk, image) for image in good], 4000)
-    images = [grey(render(product, None, 4000 + i)[0]) for i in range(normals)]
+    images = [show(render(product, None, 4000 + i)[0]) for i in range(normals)]
     types = [0] * normals
     for number, kind in enumerate(kinds, start=1):
-        images += [grey(render(product, kind, 5000 + i)[0]) for i in range(each)]
+        images += [show(render(product, kind, 5000 + i)[0]) for i in range(each)]
         types += [number] * each
     maps = [anomaly_map(patches(trunk, image), memory) for image in images]
     return PoolingSet(product, np.stack(images), np.stack(maps), np.array(types, dtype=np.int64))
@@ -120,11 +125,13 @@ def neu_set(trunk: ResNet18Trunk, data: Path, each: int, remembered: int = 80) -
     return PoolingSet("neu_seg", np.stack(shown), np.stack(maps), types[chosen] - 1)
 
 
-def pooling_sets(
-    data: Path, teachers: Path, normals: int = 24, each: int = 10, neu: int = 60
-) -> list[PoolingSet]:
+def pooling_sets(data: Path, teachers: Path) -> list[PoolingSet]:
     """All sets, the same in every call."""
     trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
     trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sets = [generated_set(trunk, product, normals, each) for product in PRODUCTS]
-    return [*sets, neu_set(trunk, data, neu)]
+    sets = [generated_set(trunk, product, 10) for product in PRODUCTS]
+    rng = np.random.default_rng(77)
+    for product in VARIED:
+        varied = generated_set(trunk, product, 8, lambda image: vary(rng, grey(image)))
+        sets.append(replace(varied, name=f"{product}, varied"))
+    return [*sets, neu_set(trunk, data, 60)]

@@ -32,13 +32,24 @@ STAGE_OF = {
     "vit_7": "last",
     "vit_10": "last",
 }
-__all__ = ["DESCRIPTOR_WEIGHTS", "EmbeddedViT", "Student", "distance", "guidance", "losses"]
+__all__ = [
+    "DESCRIPTOR_WEIGHTS",
+    "EmbeddedViT",
+    "Student",
+    "distance",
+    "guidance",
+    "load_weights",
+    "losses",
+]
 
 POOLED = ("r50_l3", "r50_l2", "vit_10", "vit_7")
 """Targets whose means over guidance regions the class token predicts."""
 
 REGIONS = ("r18_l2", "r50_l2", "r18_l3", "r50_l3")
 """Targets whose *predictions* are averaged over guidance regions and compared."""
+
+FOLDED = ("descriptor", "pooling")
+"""Beginnings of the names of the layers that are made of the heads at export."""
 
 WIDTH = {"s4": 64, "s8": 128, "middle": 256, "last": 256}
 
@@ -58,8 +69,9 @@ class Student(nn.Module):
         self.class_heads = nn.ModuleDict(
             {n: nn.Linear(256, TARGETS[n][0]) for n in (*POOLED, "vit_cls")}
         )
-        for name in ("descriptor8", "descriptor16_middle", "descriptor16_last"):
-            getattr(self.backbone, name).requires_grad_(False)
+        for name, layer in self.backbone.named_children():
+            if name.startswith(FOLDED):
+                layer.requires_grad_(False)
 
     def stages(self, x: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Normalised features that the heads read: maps (B, h, w, C) and ``cls`` (B, G, C)."""
@@ -76,6 +88,19 @@ class Student(nn.Module):
             "last": last.unflatten(1, grid),
             "cls": cls,
         }
+
+
+def load_weights(student: Student, tensors: dict[str, Tensor], prefix: str) -> None:
+    """Load a checkpoint's tensors that begin with ``prefix``; layers made at export may lack.
+
+    Raises:
+        ValueError: another layer lacks, or there are more than the student has.
+    """
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    apart = student.load_state_dict(found, strict=False)
+    lacking = [k for k in apart.missing_keys if not k.removeprefix("backbone.").startswith(FOLDED)]
+    if lacking or apart.unexpected_keys:
+        raise ValueError(f"expected a student's weights; lacking {lacking[:3]}")
 
 
 def distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

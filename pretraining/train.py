@@ -25,7 +25,7 @@ from torch import Tensor
 from .data import CropSampler, load_sources
 from .muon import Muon
 from .recipes import BATCH, RECIPES, SIZES
-from .student import Student, guidance, losses
+from .student import Student, guidance, load_weights, losses
 from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
@@ -113,9 +113,9 @@ class Trainer:
         state = json.loads((self.out / "state.json").read_text())
         self.step, self.elapsed, self.seen = state["step"], state["elapsed"], state["seen"]
         tensors = load_file(str(self.out / "state.safetensors"))
-        model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        self.student.load_state_dict(model)
-        self.ema = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+        load_weights(self.student, tensors, "ema.")
+        self.ema = {k: v.clone() for k, v in self.student.state_dict().items()}
+        load_weights(self.student, tensors, "model.")
         for i, (optimiser, p) in enumerate(self._parameters()):
             prefix = f"opt.{i}."
             kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -125,8 +125,7 @@ class Trainer:
     def _start_from(self, run: Path) -> None:
         """Averaged weights and target space of another run: a further round of training."""
         tensors = load_file(str(run / "state.safetensors"))
-        averaged = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
-        self.student.load_state_dict(averaged)
+        load_weights(self.student, tensors, "ema.")
         shutil.copyfile(run / "targets.safetensors", self.out / "targets.safetensors")
 
     def _parameters(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor]]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from .class_row import class_row, guided_rows, patch_rows
 from .onednn_conv import fast_conv
+from .onednn_linear import fast_linear
 
 __all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoanomalyncd_embedded"]
 
@@ -178,6 +179,9 @@ class EmbeddedViT(VisionTransformer):
         self.descriptor8 = nn.Linear(c8, c8 + 1)
         self.descriptor16_middle = nn.Linear(width, width + 1)
         self.descriptor16_last = nn.Linear(width, width + 1)
+        self.pooling8 = nn.Linear(c8, c8 + 1)
+        self.pooling16_middle = nn.Linear(width, width + 1)
+        self.pooling16_last = nn.Linear(width, width + 1)
 
     def tokens_before_blocks(self, stride16: Tensor) -> Tensor:
         """Feature map at stride 16 (B, C, h, w) -> patch tokens with positions (B, P, C)."""
@@ -248,7 +252,7 @@ class EmbeddedViT(VisionTransformer):
         return out
 
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
-        """Descriptors of patches for nearest-neighbour search and pooling.
+        """Descriptors of patches for nearest-neighbour search.
 
         Each of the three layers (stride 8, middle and last tokens) has length one, times
         its weight: the distances of a layer are the angles between the teachers' features
@@ -262,6 +266,29 @@ class EmbeddedViT(VisionTransformer):
         Returns:
             (B, 129, H/8, W/8) and (B, 514, H/16, W/16).
         """
+        layers = (self.descriptor8, self.descriptor16_middle, self.descriptor16_last)
+        return self._descriptors(x, *layers)
+
+    def pooling_descriptors(self, x: Tensor) -> list[Tensor]:
+        """Descriptors of patches whose means over a region are compared, for clustering.
+
+        As :meth:`patch_descriptors`, but of the predicted features of the two ResNets alone:
+        the ViT's help to find a defect and hinder to tell its type (*ours*; chosen on
+        generated products and NEU-Seg's training split, ``pretraining/pooling.py``).
+
+        Args:
+            x: normalised images (B, 3, H, W).
+
+        Returns:
+            (B, 129, H/8, W/8) and (B, 514, H/16, W/16).
+        """
+        layers = (self.pooling8, self.pooling16_middle, self.pooling16_last)
+        return self._descriptors(x, *layers)
+
+    def _descriptors(
+        self, x: Tensor, fine: nn.Module, middle_layer: nn.Module, last_layer: nn.Module
+    ) -> list[Tensor]:
+        """Stages through one layer each, of fixed lengths."""
         _, s8, stride16 = self.patch_embed.stages(x)
         tokens = self.tokens_before_blocks(stride16)
         middle = tokens
@@ -270,8 +297,8 @@ class EmbeddedViT(VisionTransformer):
             if number == MIDDLE_BLOCK:
                 middle = tokens
         weight8, weight_middle, weight_last = DESCRIPTOR_WEIGHTS
-        middle = self.descriptor16_middle(F.layer_norm(middle, middle.shape[-1:]))
-        last = self.descriptor16_last(self.norm(tokens))
+        middle = fast_linear(middle_layer, F.layer_norm(middle, middle.shape[-1:]))
+        last = fast_linear(last_layer, self.norm(tokens))
         maps16 = torch.cat(
             [
                 weight_middle * F.normalize(middle, dim=-1),
@@ -280,7 +307,7 @@ class EmbeddedViT(VisionTransformer):
             dim=-1,
         )
         grid = stride16.shape[-2:]
-        descriptors8 = self.descriptor8(s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        descriptors8 = fast_linear(fine, s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         descriptors8 = weight8 * F.normalize(descriptors8, dim=1)
         return [descriptors8, maps16.transpose(1, 2).unflatten(2, (grid[0], grid[1]))]
 

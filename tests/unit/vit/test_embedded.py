@@ -117,10 +117,12 @@ def test_any_input_size(size: tuple[int, int]) -> None:
     model, x = tiny(), torch.randn(1, 3, *size)
     rows, columns = -(-size[0] // 16), -(-size[1] // 16)
     with torch.no_grad():
-        fine, coarse = model.patch_descriptors(x)
+        found = model.patch_descriptors(x), model.pooling_descriptors(x)
         assert model.forward_features(x).shape == (1, 1 + rows * columns, 256)
-    assert fine.shape == (1, 129, 2 * rows, 2 * columns)
-    assert coarse.shape == (1, 514, rows, columns)
+    for fine, coarse in found:
+        assert fine.shape == (1, 129, 2 * rows, 2 * columns)
+        assert coarse.shape == (1, 514, rows, columns)
+    assert not torch.equal(found[0][1], found[1][1])
 
 
 def test_torch_export_equals_eager() -> None:
