@@ -152,6 +152,8 @@ def in_torch(graph: ClassifierGraph, inputs: Mapping[str, np.ndarray], half: boo
 def agreement_rows(options: argparse.Namespace) -> list[str]:
     """A table row an engine: regions and images that get the class that torch gives them."""
     model = ProtoAnomalyNCD.from_pretrained(options.run / "model")
+    encoder = model.classifier_.encoder  # as the graph computes, whatever the run was fitted with
+    encoder.config = replace(encoder.config, precision="float32")
     samples = load_dataset(options.images).unlabelled[: options.limit]
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -200,8 +202,8 @@ def page(speed: list[str], agreement: list[str]) -> str:
     ]
     if agreement:
         lines += [
-            "Classes of a run's own images from the same anomaly maps, in torch and in the engine;",
-            "*ms* from image and map to the image's class, MEBin and crops included.",
+            "Classes of a run's own images from the same anomaly maps, in torch and in the engine,",
+            "both in float32; *ms* from image and map to the image's class, MEBin and crops included.",
             "",
             "| engine | regions alike | images alike | largest difference in confidence | ms |",
             "|---|---|---|---|---|",

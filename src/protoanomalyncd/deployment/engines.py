@@ -44,6 +44,8 @@ class _OnnxRuntime:
         onnxruntime = _imported("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Threads that wait actively take the cores from whoever cuts the next crops.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
