@@ -203,7 +203,8 @@ def page(speed: list[str], agreement: list[str]) -> str:
     if agreement:
         lines += [
             "Classes of a run's own images from the same anomaly maps, in torch and in the engine,",
-            "both in float32; *ms* from image and map to the image's class, MEBin and crops included.",
+            "both in float32; *ms* from image and map to the image's class, MEBin and crops",
+            "included.",
             "",
             "| engine | regions alike | images alike | largest difference in confidence | ms |",
             "|---|---|---|---|---|",
