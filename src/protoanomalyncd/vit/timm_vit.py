@@ -165,14 +165,15 @@ class ViTBackbone:
             return self.tokens_for(x, [bias], guidance)[0]
         first, *blocks = self._fast.layers_for(x)
         all_tokens, first_guided, strengths = self._before_blocks(first(x), guidance)
-        full_bias = torch.nn.functional.pad(bias, (int(self._model.num_prefix_tokens) - 1, 0))
+        # The class token's own key and the registers stay open.
+        row = torch.nn.functional.pad(bias.float(), (int(self._model.num_prefix_tokens), 0))
         for number, block in enumerate(blocks):
             all_tokens = (
-                _seeing_block(block, all_tokens, strengths[number] * full_bias)
+                _seeing_block(block, all_tokens, strengths[number] * row)
                 if number >= first_guided
                 else block(all_tokens)
             )
-        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * full_bias)
+        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * row[:, 1:])
 
     @torch.no_grad()
     def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
@@ -230,27 +231,26 @@ def _seeing_block(block: Any, x: Tensor, bias: Tensor) -> Tensor:
     Args:
         block: timm ``vision_transformer.Block`` (no gate).
         x: class, register and patch tokens (B, 1 + R + P, C).
-        bias: logits of the class query for all keys but its own, (B, R + P).
+        bias: logits of the class query, (B, 1 + R + P), float32.
     """
     attn, (n_images, n_tokens, _) = block.attn, x.shape
     qkv = attn.qkv(block.norm1(x)).reshape(n_images, n_tokens, 3, attn.num_heads, attn.head_dim)
     q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
     q, k = attn.q_norm(q), attn.k_norm(k)
-    own_open = torch.nn.functional.pad(bias, (1, 0))[:, None, None].float()
+    class_bias = bias[:, None, None]
     if torch.compiler.is_compiling():
         # An engine joins products, mask and softmax into one kernel; a row apart hinders it.
-        mask = torch.nn.functional.pad(own_open, (0, 0, 0, n_tokens - 1))
+        mask = torch.nn.functional.pad(class_bias, (0, 0, 0, n_tokens - 1))
         logits = (q * attn.scale) @ k.transpose(-2, -1) + mask
         attended = logits.softmax(dim=-1).to(v.dtype) @ v
     elif x.device.type == "cpu" and n_tokens <= _WRITTEN_OUT:
         # On CPUs in bfloat16 this takes half of the fused kernel's time, in float32 the same.
-        logits = (q * attn.scale) @ k.transpose(-2, -1)
-        weights = logits.softmax(dim=-1)
-        weights[:, :, :1] = (logits[:, :, :1].float() + own_open).softmax(dim=-1)
-        attended = weights.to(v.dtype) @ v
+        logits = ((q * attn.scale) @ k.transpose(-2, -1)).float()
+        logits[:, :, :1] += class_bias
+        attended = logits.softmax(dim=-1).to(v.dtype) @ v
     else:
         logits = (q[:, :, :1] * attn.scale) @ k.transpose(-2, -1)
-        class_row = (logits.float() + own_open).softmax(dim=-1).to(v.dtype) @ v
+        class_row = (logits.float() + class_bias).softmax(dim=-1).to(v.dtype) @ v
         others = torch.nn.functional.scaled_dot_product_attention(q[:, :, 1:], k, v)
         attended = torch.cat([class_row, others], dim=2)
     rows = attended.transpose(1, 2).flatten(2)
