@@ -244,7 +244,9 @@ def main() -> int:
         "--reference_seeds", type=int, nargs="+", default=[0], help="the first is also timed"
     )
     parser.add_argument("--limit", type=int, help="images of MTD; default: all 583")
-    parser.add_argument("--sizes", default="1000,2000,4000,8000", help="images of the scaling runs")
+    parser.add_argument(
+        "--sizes", default="100,1000,2000,4000,8000", help="images of the scaling runs"
+    )
     parser.add_argument("--classes", default="12,24", help="further numbers of classes")
     parser.add_argument("--image_size", type=int, default=64, help="of the scaling runs [px]")
     parser.add_argument("--window", type=int, default=32, help="of the scaling runs [px]")
