@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed_plot import plot
+
 __all__ = ["write_page"]
 
 Results = dict[str, Any]
@@ -19,8 +21,8 @@ INFERENCE_WAYS = {
     "openvino, float32": "`classify`, exported to OpenVINO, float32",
     "onnxruntime, float32": "`classify`, exported to ONNX, float32",
 }
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 620, 340, 70, 50, 24
-COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626", "#6b7280")
+SHOWN_FROM = 0.05
+"""Stages that never take so long are left out of the plot [s]."""
 
 
 def write_page(out: Path, results: Results, options: dict[str, Any]) -> None:
@@ -330,9 +332,9 @@ def scaling_part(results: Results, pictures: Path, options: dict[str, Any]) -> l
     stages = sorted({s for v in by_size.values() for s in v[0]["stages"]})
     curves = {"whole": list(middles.items())}
     for stage in stages:
-        curves[stage] = [
-            (n, statistics.median(r["stages"][stage] for r in v)) for n, v in by_size.items()
-        ]
+        line = [(n, statistics.median(r["stages"][stage] for r in v)) for n, v in by_size.items()]
+        if max(seconds for _, seconds in line) >= SHOWN_FROM:
+            curves[stage] = line
     pictures.mkdir(parents=True, exist_ok=True)
     (pictures / "scaling.svg").write_text(plot(curves, "images", "seconds"), encoding="utf-8")
     if len(by_class) > 1:
@@ -352,45 +354,6 @@ def extrapolated(middles: dict[int, float]) -> list[str]:
         for n in (10_000, 100_000)
         if n > n2
     ]
-
-
-def plot(curves: dict[str, list[tuple[int, float]]], across: str, up: str) -> str:
-    """Lines on two logarithmic axes, as SVG."""
-    import math
-
-    points = [p for line in curves.values() for p in line]
-    xs = [math.log10(x) for x, _ in points]
-    ys = [math.log10(max(y, 0.01)) for _, y in points]
-    low_x, high_x = min(xs), max(*xs, min(xs) + 0.1)
-    low_y, high_y = math.floor(min(ys)), max(math.ceil(max(ys)), math.floor(min(ys)) + 1)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        px = LEFT + (math.log10(x) - low_x) / (high_x - low_x) * (WIDTH - LEFT - 140)
-        share = (math.log10(max(y, 0.01)) - low_y) / (high_y - low_y)
-        return px, HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-    ]
-    for power in range(low_y, high_y + 1):
-        _, y = place(points[0][0], 10.0**power)
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - 140}" stroke="#ddd"/>')
-        parts.append(
-            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>'
-        )
-    for x in sorted({x for x, _ in points}):
-        px, _ = place(x, 1.0)
-        parts.append(f'<text x="{px:.1f}" y="{HEIGHT - 28}" text-anchor="middle">{x:,}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - 140) / 2}" y="{HEIGHT - 8}">{across}</text>')
-    parts.append(f'<text x="8" y="16">{up}</text>')
-    for number, (name, line) in enumerate(curves.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        path = "L".join(f"{px:.1f} {py:.1f}" for px, py in (place(x, y) for x, y in line))
-        end_x, end_y = place(*line[-1])
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{end_x + 6:.1f}" y="{end_y + 4:.1f}" fill="{colour}">{name}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 NOT_MEASURED = [
