@@ -26,7 +26,7 @@ from protoanomalyncd.discovery.evidence import metrics_of
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import Discovery
 from protoanomalyncd.vit.embedded import ClassBlindBlock
-from protoanomalyncd.vit.fast_linear import FastBlocks, PackedLinear, can_pack
+from protoanomalyncd.vit.packed_blocks import FastBlocks, PackedLinear, can_pack
 
 Given = dict[str, Any]
 EXPORTED = (

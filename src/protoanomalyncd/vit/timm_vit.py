@@ -27,8 +27,8 @@ from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
 from protoanomalyncd.vit.class_row import class_row, guided_block
-from protoanomalyncd.vit.fast_linear import FastBlocks
 from protoanomalyncd.vit.guidance import block_strengths
+from protoanomalyncd.vit.packed_blocks import FastBlocks
 
 __all__ = ["ViTBackbone", "ViTTail"]
 

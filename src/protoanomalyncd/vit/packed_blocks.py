@@ -23,30 +23,16 @@ import torch
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
+from .onednn import is_untraced_inference, operator
+
 __all__ = ["FastBlocks", "PackedLinear", "PackedPatches", "can_pack"]
+
+_NEEDED = ("_linear_pointwise", "_reorder_linear_weight")
 
 
 def can_pack(x: Tensor, dtype: torch.dtype) -> bool:
     """Whether frozen layers may run packed on an input, in a type."""
-    if x.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or not _enabled():
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and _has_bfloat16())
-
-
-def _has_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _enabled() -> bool:
-    """Whether oneDNN is there, switched on, and has the products."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and bool(getattr(torch.backends.mkldnn, "enabled", True))
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )
+    return is_untraced_inference(x) and all(operator(name, dtype) for name in _NEEDED)
 
 
 class PackedLinear(nn.Module):
