@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .onednn_linear import fast_linear, fast_mlp, linear
 
-__all__ = ["class_row", "guided_block", "guided_rows", "patch_rows"]
+__all__ = ["class_row", "guided_rows", "patch_rows"]
 
 
 def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
@@ -195,18 +195,3 @@ def guided_rows(
         own = _class_attention(attn, q[:, :, :g], k, v, bias)
         attended = torch.cat([own.transpose(1, 2).to(patches.dtype), attended], dim=1)
     return _finish(module, x, attended.flatten(2))
-
-
-def guided_block(
-    block: nn.Module,
-    cls: Tensor,
-    tokens: Tensor,
-    bias: Tensor | None = None,
-    patch_mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """:func:`guided_rows` of class tokens (B, G, C) and patch tokens (B, P, C) held apart."""
-    _check(cls, tokens, bias)
-    n_guidances = cls.shape[1]
-    x = torch.cat([cls, tokens], dim=1)
-    x = guided_rows(block, x, n_guidances, bias, patch_mask)
-    return x[:, :n_guidances], x[:, n_guidances:]

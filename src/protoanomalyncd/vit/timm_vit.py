@@ -26,7 +26,7 @@ import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded netwo
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
-from protoanomalyncd.vit.class_row import class_row, guided_block
+from protoanomalyncd.vit.class_row import class_row, guided_rows
 from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.packed_blocks import FastBlocks
 
@@ -197,11 +197,13 @@ class ViTBackbone:
         bias = torch.nn.functional.pad(
             torch.stack(biases, dim=1), (int(self._model.num_prefix_tokens) - 1, 0)
         )
-        cls, rest = all_tokens[:, :1].expand(-1, len(biases), -1), all_tokens[:, 1:]
+        n_guidances = len(biases)
+        rows = torch.cat([all_tokens[:, :1].expand(-1, n_guidances, -1), all_tokens[:, 1:]], dim=1)
         for number, block in enumerate(blocks):
             row = strengths[number] * bias if number >= first_guided else None
-            cls, rest = guided_block(block, cls, rest, row)
-        return [Tokens(cls[:, g], rest, strengths[-1] * bias[:, g]) for g in range(len(biases))]
+            rows = guided_rows(block, rows, n_guidances, row)
+        rest = rows[:, n_guidances:]
+        return [Tokens(rows[:, g], rest, strengths[-1] * bias[:, g]) for g in range(n_guidances)]
 
     def _hides_class_key(self, guidance: GuidanceConfig) -> bool:
         hidden = guidance.hide_class_key

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from protoanomalyncd.vit.class_row import class_row, guided_block, patch_rows
+from protoanomalyncd.vit.class_row import class_row, guided_rows, patch_rows
 from protoanomalyncd.vit.embedded import WEIGHTS_DIR, EmbeddedViT
 
 
@@ -59,7 +59,8 @@ def test_class_row_equals_masked_block(block: Block, kind: str) -> None:
     }[kind]
     with torch.no_grad():
         rows = class_row(block, cls, tokens, bias)
-        both, patches = guided_block(block, cls, tokens, bias)
+        together = guided_rows(block, torch.cat([cls, tokens], dim=1), 4, bias)
+        both, patches = together[:, :4], together[:, 4:]
         for g in range(4):
             mask = hidden_class_mask(None if bias is None else bias[:, g], 3, 10)
             expected = block(torch.cat([cls[:, g : g + 1], tokens], dim=1), attn_mask=mask)
