@@ -47,13 +47,7 @@ def one_thread_each() -> Iterator[None]:
 def in_order(
     items: Iterable[_Item], work: Callable[[_Item], _Result], workers: int
 ) -> Iterator[_Result]:
-    """Apply `work` to every item; the results come in the order of the items.
-
-    Args:
-        items: taken lazily, a few ahead of the results.
-        work: item -> result; may run in another thread. What it raises is raised in its place.
-        workers: threads; 1 = the caller's own.
-    """
+    """As `ordered.spread`, while torch computes with one thread in each."""
     if workers <= 1:
         for item in items:
             with one_thread_each():
