@@ -10,7 +10,6 @@ Letters: R crops, S side of a crop, N classes as the model numbers them, C chann
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map
-from protoanomalyncd.deployment.engines import open_engine
+from protoanomalyncd.deployment.engines import Engine, open_engine
 from protoanomalyncd.deployment.merging import merge
 from protoanomalyncd.deployment.record import Record, read_record
 from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
@@ -139,6 +138,17 @@ class Runtime:
             AnomalyMapError: maps or masks of another shape, or values outside [0, 1].
             InputError: descriptors are missing.
         """
+        return self._run(self._engine, crops, maps, masks, descriptors)
+
+    def _run(
+        self,
+        engine: Engine,
+        crops: ImageArray,
+        maps: FloatArray,
+        masks: MaskArray | None,
+        descriptors: Sequence[Mapping[str, float]] | None,
+    ) -> Classes:
+        """`classify` by an engine."""
         images, values = self._checked(crops, maps, masks)
         inputs: dict[str, npt.NDArray[Any]] = {"image": images, "anomaly": values}
         if self.record.descriptors:
@@ -155,7 +165,7 @@ class Runtime:
         ]
         for first in range(0, len(images), self._batch_size):
             some = slice(first, first + self._batch_size)
-            rows.append(self._engine.run({name: array[some] for name, array in inputs.items()}))
+            rows.append(engine.run({name: array[some] for name, array in inputs.items()}))
         found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         return Classes(
             self._target[found["class_id"]],
@@ -183,7 +193,7 @@ class Runtime:
             ImageError: the image has another shape or type.
             AnomalyMapError: the map is not two-dimensional, empty, or not finite.
         """
-        return self._classify(Sample(Path(name), name), image, amap)
+        return self._classify(Sample(Path(name), name), image, amap, self._engine)
 
     def classify_folder(
         self,
@@ -210,15 +220,14 @@ class Runtime:
         dataset = load_dataset(images)
         paths = match_maps(dataset.unlabelled, Path(maps))
         skipped = list(dataset.skipped)
-        many = copy(self)
-        many._engine = self._open_for_many()
+        engine = self._open_for_many()
 
         def work(sample: Sample) -> tuple[ImageResult, tuple[RegionResult, ...]] | Skipped:
             try:
                 if sample.name not in paths:
                     raise AnomalyMapError(f"no anomaly map in {maps}")
                 image, amap = read_image(sample.path), read_map(paths[sample.name])
-                return many._classify(sample, image, amap)
+                return self._classify(sample, image, amap, engine)
             except InputError as error:
                 return Skipped(sample.name, str(error))
 
@@ -240,7 +249,7 @@ class Runtime:
         )
 
     def _classify(
-        self, sample: Sample, image: ImageArray, amap: FloatArray
+        self, sample: Sample, image: ImageArray, amap: FloatArray, engine: Engine
     ) -> tuple[ImageResult, tuple[RegionResult, ...]]:
         record = self.record
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -251,7 +260,8 @@ class Runtime:
         items = crop_unlabelled(
             sample.name, image, amap, record.map_range, record.mebin, record.crops
         )
-        classes = self.classify(
+        classes = self._run(
+            engine,
             np.stack([item.crop.image for item in items]),
             np.stack([item.crop.amap for item in items]),
             np.stack([item.crop.mask for item in items]),
