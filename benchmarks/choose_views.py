@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import statistics
 import sys
 import tempfile
@@ -140,6 +141,7 @@ def main() -> int:
     parser.add_argument("--no_fresh", action="store_true", help="leave out the slow comparison")
     parser.add_argument("--out", type=Path, help="Markdown page to write")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         images, base = options.data, options.labelled
@@ -169,7 +171,7 @@ def main() -> int:
             rows.append(tell("fresh", scores, start))
         if options.out is not None:
             about = "a generated product" if options.data is None else options.data.name
-            write_page(options.out, rows, f"{trial.n_crops} crops of {about}", options)
+            write_page(options.out, rows, f"{trial.n_crops} crops of {about}", options, load)
     return 0
 
 
@@ -187,8 +189,10 @@ def line_of(row: Row) -> str:
     return f"| {row[0]} | {row[1]:.3f} ± {row[2]:.3f} | {row[3]:.0f} |"
 
 
-def write_page(out: Path, rows: list[Row], about: str, options: argparse.Namespace) -> None:
-    """Table and plot."""
+def write_page(
+    out: Path, rows: list[Row], about: str, options: argparse.Namespace, load: float
+) -> None:
+    """Table and plot; `load` is the machine's load average before the first run."""
     picture = out.parent / "images" / "views.svg"
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(plot(rows), encoding="utf-8")
@@ -207,6 +211,9 @@ def write_page(out: Path, rows: list[Row], about: str, options: argparse.Namespa
         "",
         HEAD,
         *map(line_of, rows),
+        "",
+        f"These seconds were taken on a machine with a load average of {load:.1f} at the start;",
+        "the NMI does not depend on that.",
         "",
         "![NMI by number of stored views](images/views.svg)",
         "",
