@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,6 +155,30 @@ def test_record_and_state_restore_the_same_network(
     ):
         assert torch.equal(first, second)
     assert other.record() == backbone.record()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "built", "named"),
+    [
+        ("test_vit", {"depth": 2}, {"dynamic_img_size": True}),
+        ("test_vit", {}, {"dynamic_img_size": False, "num_classes": 0}),
+        ("test_resnet", {"stem_width": 48}, {"features_only": True, "out_indices": [1]}),
+    ],
+)
+def test_a_folder_may_name_arguments_that_are_chosen_here(
+    architecture: str, built: dict[str, Any], named: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = network_folder(tmp_path / "n", architecture, **built)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_args": {**built, **named}}))
+    backbone = create_backbone(f"local-dir:{folder}")
+    other = restore_backbone(json.loads(json.dumps(backbone.record())))
+    other.module().load_state_dict(backbone.module().state_dict())
+    x = backbone.preprocess(images(2, 96))
+    for first, second in zip(
+        backbone.patch_descriptors(x), other.patch_descriptors(x), strict=True
+    ):
+        assert torch.equal(first, second)
 
 
 def test_a_window_that_is_no_multiple_of_the_stride_is_refused(backbone: Backbone) -> None:

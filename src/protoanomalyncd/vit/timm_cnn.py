@@ -23,6 +23,8 @@ from protoanomalyncd.vit.guidance import block_strengths
 __all__ = ["AttentionPool", "CNNBackbone"]
 
 _STRIDES = (8, 16)
+_CHOSEN_HERE = {"features_only", "num_classes", "out_indices"}
+"""Arguments of a folder that are left out: a feature extractor has its own."""
 
 
 class AttentionPool(nn.Module):
@@ -88,7 +90,8 @@ class CNNBackbone:
         import timm
 
         source = record["source"] if pretrained else record["architecture"]
-        arguments = {k: v for k, v in record.get("arguments", {}).items() if k != "num_classes"}
+        given: dict[str, Any] = record.get("arguments", {})
+        arguments = {name: value for name, value in given.items() if name not in _CHOSEN_HERE}
         probe = timm.create_model(
             record["architecture"], pretrained=False, features_only=True, **arguments
         )
@@ -101,7 +104,7 @@ class CNNBackbone:
             )
         indices = [strides.index(stride) for stride in _STRIDES]
         model: Any = timm.create_model(
-            source, pretrained=pretrained, features_only=True, out_indices=indices
+            source, pretrained=pretrained, features_only=True, out_indices=indices, **arguments
         )
         channels = model.feature_info.channels()
         cfg = model.pretrained_cfg

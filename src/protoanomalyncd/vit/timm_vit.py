@@ -94,13 +94,9 @@ class ViTBackbone:
         from timm.models.vision_transformer import VisionTransformer
 
         source = record["source"] if pretrained else record["architecture"]
-        model = timm.create_model(
-            source,
-            pretrained=pretrained,
-            num_classes=0,
-            dynamic_img_size=True,
-            **record.get("arguments", {}),
-        )
+        arguments = record.get("arguments", {})
+        ours = {"num_classes": 0, "dynamic_img_size": True}
+        model = timm.create_model(source, pretrained=pretrained, **{**arguments, **ours})
         if not isinstance(model, VisionTransformer) or model.cls_token is None:
             raise ConfigurationError(
                 f"backbone {record['name']!r}: expected a timm VisionTransformer with a class "
@@ -111,10 +107,7 @@ class ViTBackbone:
         # timm sizes the positions by the weights' own configuration, which restoring goes without.
         size = getattr(model.patch_embed, "img_size", None)
         if size is not None:
-            record = {
-                **record,
-                "arguments": {**record.get("arguments", {}), "img_size": list(size)},
-            }
+            record = {**record, "arguments": {**arguments, "img_size": list(size)}}
         return cls(model, {**record, "mean": list(mean), "std": list(std)}, mean, std)
 
     def record(self) -> dict[str, Any]:
