@@ -19,6 +19,7 @@ from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.vit.backbone import Tokens
 from protoanomalyncd.vit.guidance import block_strengths
+from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
 __all__ = ["AttentionPool", "CNNBackbone"]
 
@@ -53,13 +54,13 @@ class AttentionPool(nn.Module):
         return out
 
 
-class CNNBackbone:
+class CNNBackbone(TimmNetwork):
     """A timm feature extractor with maps at strides 8 and 16.
 
     Args:
         model: (B, 3, H, W) -> feature maps at strides 8 and 16.
         widths: their channels.
-        record: what `record` returns; needs ``name``.
+        record: what `record` returns, but for the normalisation; needs ``name``.
         mean: channel means of the expected input, RGB in [0, 1].
         std: channel deviations of the expected input.
     """
@@ -69,14 +70,10 @@ class CNNBackbone:
         model: nn.Module,
         widths: tuple[int, int],
         record: dict[str, Any],
-        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
     ) -> None:
-        self._model = model.eval().requires_grad_(False)
-        self._record = record
-        self._mean = torch.tensor(mean).view(3, 1, 1)
-        self._std = torch.tensor(std).view(3, 1, 1)
-        self.name = str(record["name"])
+        super().__init__(model, record, mean, std)
         self.embed_dim = widths[-1]
         self.patch_size = _STRIDES[-1]
 
@@ -107,23 +104,7 @@ class CNNBackbone:
             source, pretrained=pretrained, features_only=True, out_indices=indices, **arguments
         )
         channels = model.feature_info.channels()
-        cfg = model.pretrained_cfg
-        mean, std = tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))
-        record = {**record, "mean": list(mean), "std": list(std)}
-        return cls(model, (channels[0], channels[1]), record, mean, std)
-
-    def record(self) -> dict[str, Any]:
-        """Architecture, normalisation and name, JSON-able."""
-        return dict(self._record)
-
-    def module(self) -> nn.Module:
-        """The feature extractor."""
-        return self._model
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
-        x = images.permute(0, 3, 1, 2).float() / 255
-        return (x - self._mean.to(x.device)) / self._std.to(x.device)
+        return cls(model, (channels[0], channels[1]), record, *normalisation(record, model))
 
     @torch.no_grad()
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:

@@ -29,6 +29,7 @@ from protoanomalyncd.vit.backbone import Tokens
 from protoanomalyncd.vit.class_row import class_row, guided_rows
 from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.packed_blocks import FastBlocks
+from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
 __all__ = ["ViTBackbone", "ViTTail"]
 
@@ -55,12 +56,13 @@ class ViTTail(nn.Module):
         return out[:, 0]
 
 
-class ViTBackbone:
+class ViTBackbone(TimmNetwork):
     """A timm ``VisionTransformer`` with a class token.
 
     Args:
         model: the network.
-        record: what `record` returns; needs ``name``.
+        record: what `record` returns, but for the normalisation; needs ``name`` and
+            ``architecture``.
         mean: channel means of the expected input, RGB in [0, 1].
         std: channel deviations of the expected input.
     """
@@ -72,12 +74,8 @@ class ViTBackbone:
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> None:
-        frozen: Any = model.eval().requires_grad_(False)
-        self._model = frozen
-        self._record = record
-        self._mean = torch.tensor(mean).view(3, 1, 1)
-        self._std = torch.tensor(std).view(3, 1, 1)
-        self.name = str(record["name"])
+        super().__init__(model, record, mean, std)
+        frozen = self._model
         self.embed_dim = int(frozen.embed_dim)
         self.patch_size = int(frozen.patch_embed.patch_size[0])
         self._fast = FastBlocks([frozen.patch_embed, *frozen.blocks[:-1]])
@@ -102,27 +100,11 @@ class ViTBackbone:
                 f"backbone {record['name']!r}: expected a timm VisionTransformer with a class "
                 f"token, got {type(model).__name__}"
             )
-        cfg: Any = model.pretrained_cfg
-        mean, std = tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))
         # timm sizes the positions by the weights' own configuration, which restoring goes without.
         size = getattr(model.patch_embed, "img_size", None)
         if size is not None:
             record = {**record, "arguments": {**arguments, "img_size": list(size)}}
-        return cls(model, {**record, "mean": list(mean), "std": list(std)}, mean, std)
-
-    def record(self) -> dict[str, Any]:
-        """Architecture, normalisation and name, JSON-able."""
-        return dict(self._record)
-
-    def module(self) -> nn.Module:
-        """The timm model."""
-        module: nn.Module = self._model
-        return module
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
-        x = images.permute(0, 3, 1, 2).float() / 255
-        return (x - self._mean.to(x.device)) / self._std.to(x.device)
+        return cls(model, record, *normalisation(record, model))
 
     @torch.no_grad()
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
