@@ -6,6 +6,7 @@ By oneDNN's operator, as ``torch.compile`` calls it, with plain weights (see
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,5 +47,7 @@ def fast_conv(
         alone: Tensor = found(x, conv.weight, conv.bias, *geometry, after, [], "")
         return alone
     parts = (x, residual, conv.weight, conv.bias, *geometry)
-    summed: Tensor = found(*parts, "add", 1.0, "relu" if relu else None, [], "")
-    return summed
+    # Outside of its quick path the operator cannot rectify sums in half precision.
+    fused = relu and x.dtype == torch.float32
+    summed: Tensor = found(*parts, "add", 1.0, "relu" if fused else None, [], "")
+    return F.relu(summed, inplace=True) if relu and not fused else summed

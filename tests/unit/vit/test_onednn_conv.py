@@ -36,6 +36,20 @@ def test_equals_three_steps(
     assert torch.equal(residual, kept)
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("relu", [True, False])
+@torch.no_grad()
+def test_half_precision(relu: bool, memory: torch.memory_format) -> None:
+    """Within its rounding, in every order of memory."""
+    torch.manual_seed(3)
+    conv = nn.Conv2d(8, 8, 3, 1, 1).bfloat16()
+    x, residual = torch.randn(2, 2, 8, 10, 14).bfloat16().unbind()
+    x, residual = (t.contiguous(memory_format=memory) for t in (x, residual))
+    for added in (None, residual):
+        found = fast_conv(conv, x, relu, added)
+        torch.testing.assert_close(found, plain(conv, x, relu, added), rtol=2e-2, atol=2e-2)
+
+
 @torch.no_grad()
 def test_an_image_is_the_same_in_any_company() -> None:
     """One image gives the same bits as several."""
