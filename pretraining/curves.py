@@ -1,7 +1,8 @@
 """Draw what several rounds learned: ``python -m pretraining.curves --runs A B --out FILE.svg``.
 
 Left: cosine to the teachers' features on held-out crops, dotted at 128 px, solid at 256 px; right:
-the same of means over regions less the image's, which pooling lives on.  Rounds stand one after
+the same of means over regions less the image's, which pooling lives on, and of the guided class
+token.  Rounds stand one after
 the other on the time axis.
 """
 
@@ -13,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 PATCHES = ("r18_l2", "r50_l2", "r18_l3", "r50_l3", "vit_4", "vit_10")
-REGIONS = tuple(f"contrast_{name}" for name in PATCHES[:4])
-COLOURS = ("#1f77b4", "#d62728", "#17becf", "#ff7f0e", "#2ca02c", "#9467bd")
+GUIDED = "cls_vit_guided"
+REGIONS = (*(f"contrast_{name}" for name in PATCHES[:4]), GUIDED)
+COLOURS = {
+    "r18_l2": "#1f77b4",
+    "r50_l2": "#d62728",
+    "r18_l3": "#17becf",
+    "r50_l3": "#ff7f0e",
+    "vit_4": "#2ca02c",
+    "vit_10": "#9467bd",
+    GUIDED: "#000",
+}
 WIDTH, HEIGHT, MARGIN = 400, 260, 40
 """Of one panel and of the room around it, pixels."""
 
@@ -63,7 +73,7 @@ def panel(left: int, title: str, rounds: list[Any], names: tuple[str, ...]) -> l
     out.append(text(left + WIDTH / 2, MARGIN + HEIGHT + 32, "minutes, round after round"))
     for start, rows in zip(ends, rounds, strict=False):
         for name in names:
-            colour = COLOURS[PATCHES.index(name.removeprefix("contrast_"))]
+            colour = COLOURS[name.removeprefix("contrast_")]
             for size, dash in (("128", "2 3"), ("256", "none")):
                 found = [
                     place(start + m, c[size][name]) for m, c in rows if name in c.get(size, {})
@@ -80,12 +90,12 @@ def picture(rounds: list[Any]) -> str:
     """The whole drawing as SVG."""
     second = WIDTH + 2 * MARGIN + 10
     parts = panel(MARGIN, "patches", rounds, PATCHES)
-    parts += panel(second, "means over regions, less the image's", rounds, REGIONS)
+    parts += panel(second, "regions: means less the image's, class token", rounds, REGIONS)
     right = second + WIDTH + 12
-    for number, (name, colour) in enumerate(zip(PATCHES, COLOURS, strict=True)):
+    for number, (name, colour) in enumerate(COLOURS.items()):
         parts.append(text(right, MARGIN + 14 + 18 * number, name, colour, "start"))
-    parts.append(text(right, MARGIN + 140, "solid: 256 px", anchor="start"))
-    parts.append(text(right, MARGIN + 158, "dotted: 128 px", anchor="start"))
+    parts.append(text(right, MARGIN + 158, "solid: 256 px", anchor="start"))
+    parts.append(text(right, MARGIN + 176, "dotted: 128 px", anchor="start"))
     size = f'width="{right + 100}" height="{HEIGHT + 2 * MARGIN}"'
     style = 'font-family="sans-serif" font-size="12"'
     paper = '<rect width="100%" height="100%" fill="#fff"/>'

@@ -63,11 +63,13 @@ class CropSampler:
         sources: images by source.
         held_out: draw from the validation images instead of the training images.
         defects: share of crops with a generated defect.
+        zoom: smallest and largest magnification of a crop.
     """
 
     sources: dict[str, list[Image]]
     held_out: bool = False
     defects: float = 0.5
+    zoom: tuple[float, float] = (0.55, 2.0)
 
     def __post_init__(self) -> None:
         self._pools: dict[str, list[Image]] = {}
@@ -76,9 +78,9 @@ class CropSampler:
             self._pools[name] = kept
 
     def _crop(self, rng: np.random.Generator, image: Image, size: int) -> Image:
-        """One crop of 0.5 to 2 times magnification about 1, random aspect, dihedral turn."""
+        """One crop of a random magnification (log-uniform), random aspect, dihedral turn."""
         height, width = image.shape[:2]
-        scale = np.exp(rng.uniform(np.log(0.55), np.log(2.0)))
+        scale = np.exp(rng.uniform(*np.log(self.zoom)))
         aspect = np.exp(rng.uniform(-0.35, 0.35))
         h = int(np.clip(size / scale * aspect, 24, height))
         w = int(np.clip(size / scale / aspect, 24, width))

@@ -93,7 +93,11 @@ def remember(parts: list[Tensor], count: int) -> Tensor:
 
 
 def generated_set(
-    trunk: ResNet18Trunk, product: str, each: int, show: Callable[[Image], Image] = grey
+    trunk: ResNet18Trunk,
+    product: str,
+    each: int,
+    show: Callable[[Image], Image] = grey,
+    strength: float = 1.0,
 ) -> PoolingSet:
     """24 images without and ``each`` of every type of defect; memory of 12 others."""
     kinds, normals = defect_types_of(product), 24
@@ -102,7 +106,7 @@ def generated_set(
     images = [show(render(product, None, 4000 + i)[0]) for i in range(normals)]
     types = [0] * normals
     for number, kind in enumerate(kinds, start=1):
-        images += [show(render(product, kind, 5000 + i)[0]) for i in range(each)]
+        images += [show(render(product, kind, 5000 + i, strength=strength)[0]) for i in range(each)]
         types += [number] * each
     maps = [anomaly_map(patches(trunk, image), memory) for image in images]
     return PoolingSet(product, np.stack(images), np.stack(maps), np.array(types, dtype=np.int64))

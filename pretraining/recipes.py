@@ -18,10 +18,12 @@ class Recipe:
         weights: by target, ``cls_<target>`` for the class token's heads, ``mean_<target>``
             and ``contrast_<target>`` for pooled predictions; without an entry: 0.
         phases: (until this share of the time, chances of ``SIZES``).
+        zoom: smallest and largest magnification of a crop.
     """
 
     weights: dict[str, float]
     phases: tuple[tuple[float, tuple[float, float, float]], ...]
+    zoom: tuple[float, float] = (0.55, 2.0)
 
 
 CLASS_WEIGHTS = {
@@ -29,7 +31,7 @@ CLASS_WEIGHTS = {
     "cls_r50_l2": 0.3,
     "cls_vit_10": 0.7,
     "cls_vit_7": 0.3,
-    "vit_cls": 0.3,
+    "cls_vit_guided": 0.3,
 }
 
 BALANCED = Recipe(
@@ -66,4 +68,13 @@ POOLING = Recipe(
 )
 """Round 3: what pooling lives on, the ResNets' features and their means over regions."""
 
-RECIPES = {"balanced": BALANCED, "pooling": POOLING}
+GUIDED = Recipe(
+    BALANCED.weights
+    | {"vit_4": 0.6, "vit_7": 0.8, "vit_10": 1.0}
+    | {"cls_vit_guided": 3.0, "contrast_vit_guided": 1.0, "cls_vit_10": 0.3, "cls_vit_7": 0.1},
+    ((1.01, (0.1, 0.3, 0.6)),),
+    zoom=(0.55, 4.0),
+)
+"""Round 4: the ViT's class token under the same guidance, on crops as close as regions are cut."""
+
+RECIPES = {"balanced": BALANCED, "pooling": POOLING, "guided": GUIDED}

@@ -45,6 +45,9 @@ __all__ = [
 POOLED = ("r50_l3", "r50_l2", "vit_10", "vit_7")
 """Targets whose means over guidance regions the class token predicts."""
 
+GUIDED = "vit_guided"
+"""Target that the class token predicts as it is: the ViT's class token under the same guidance."""
+
 REGIONS = ("r18_l2", "r50_l2", "r18_l3", "r50_l3")
 """Targets whose *predictions* are averaged over guidance regions and compared."""
 
@@ -67,7 +70,7 @@ class Student(nn.Module):
             {n: nn.Linear(WIDTH[s], TARGETS[n][0]) for n, s in STAGE_OF.items()}
         )
         self.class_heads = nn.ModuleDict(
-            {n: nn.Linear(256, TARGETS[n][0]) for n in (*POOLED, "vit_cls")}
+            {n: nn.Linear(256, TARGETS[n][0]) for n in (*POOLED, GUIDED)}
         )
         for name, layer in self.backbone.named_children():
             if name.startswith(FOLDED):
@@ -90,8 +93,16 @@ class Student(nn.Module):
         }
 
 
-def load_weights(student: Student, tensors: dict[str, Tensor], prefix: str) -> None:
+def load_weights(
+    student: Student, tensors: dict[str, Tensor], prefix: str, other_heads: bool = False
+) -> None:
     """Load a checkpoint's tensors that begin with ``prefix``; layers made at export may lack.
+
+    Args:
+        student: is changed.
+        tensors: of the checkpoint.
+        prefix: of the wanted ones.
+        other_heads: heads on the class token may lack, which stay as they are, or be too many.
 
     Raises:
         ValueError: another layer lacks, or there are more than the student has.
@@ -99,8 +110,11 @@ def load_weights(student: Student, tensors: dict[str, Tensor], prefix: str) -> N
     found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     apart = student.load_state_dict(found, strict=False)
     lacking = [k for k in apart.missing_keys if not k.removeprefix("backbone.").startswith(FOLDED)]
-    if lacking or apart.unexpected_keys:
-        raise ValueError(f"expected a student's weights; lacking {lacking[:3]}")
+    wrong = [*lacking, *apart.unexpected_keys]
+    if other_heads:
+        wrong = [k for k in wrong if not k.startswith("class_heads.")]
+    if wrong:
+        raise ValueError(f"expected a student's weights; lacking or too many: {wrong[:3]}")
 
 
 def distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,8 +195,14 @@ def losses(
     found |= region_losses(predicted, targets, bias)
     for name, target in pool_targets(targets, bias).items():
         found[f"cls_{name}"] = distance(student.class_heads[name](stages["cls"]), target)
-    unguided = student.class_heads["vit_cls"](stages["cls"][:, 0])
-    found["vit_cls"] = distance(unguided, targets["vit_cls"])
+    guided = student.class_heads[GUIDED](stages["cls"])
+    found["cls_" + GUIDED] = distance(guided, targets[GUIDED])
+    uneven = (bias.amax(-1) > bias.amin(-1))[:, 1:]
+    with torch.autocast("cpu", enabled=False):
+        p, t = guided.float(), targets[GUIDED].float()
+        away = (p[:, 1:] - p[:, :1])[uneven], (t[:, 1:] - t[:, :1])[uneven]
+    if len(away[0]):
+        found["contrast_" + GUIDED] = distance(*away)
     total = x.new_zeros(())
     for name, (loss, _) in found.items():
         if name in weights:
@@ -194,8 +214,8 @@ def guidance(rng: np.random.Generator, bank: Tensor, defects: Tensor, count: int
     """Random guidance biases (B, 1 + count, P); the first is unguided.
 
     20 % none, 40 % hard (closed outside the region), 40 % soft: beta g with
-    g = a + (1 - a) rho, beta 2..6, rho -1..0.  Half of the images with a generated
-    defect have it as their second guidance.
+    g = a + (1 - a) rho, beta 2..6, rho -1..0.  60 % of the images with a
+    generated defect have it as their second and third guidance.
 
     Args:
         rng: generator.
@@ -209,7 +229,7 @@ def guidance(rng: np.random.Generator, bank: Tensor, defects: Tensor, count: int
     )
     own = defects.flatten(1)
     use = (own.amax(1) > 0.2) & torch.from_numpy(rng.random(n) < 0.6)
-    chosen[use, 0] = own[use] / own[use].amax(1, keepdim=True)
+    chosen[use, :2] = (own[use] / own[use].amax(1, keepdim=True)).unsqueeze(1)
     level = torch.minimum(torch.tensor(0.5), chosen.amax(-1, keepdim=True))
     hard = torch.zeros_like(chosen).masked_fill(chosen < level, -1e9)
     shape = (n, count, 1)

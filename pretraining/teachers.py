@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from protoanomalyncd.vit.class_row import class_row
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VIT_BLOCKS = (4, 7, 10)
 
@@ -29,9 +31,9 @@ TARGETS: dict[str, tuple[int, int]] = {
     "vit_4": (192, 16),
     "vit_7": (192, 16),
     "vit_10": (192, 16),
-    "vit_cls": (192, 0),
+    "vit_guided": (192, 0),
 }
-"""Target: (kept dimensions, stride in pixels; 0 = one vector an image)."""
+"""Target: (kept dimensions, stride in pixels; 0 = one vector a guidance)."""
 
 
 class ResNet18Trunk(nn.Module):
@@ -93,23 +95,48 @@ class Teachers(nn.Module):
         self.to(dtype).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [0, 1] -> maps (B, C, h, w) and ``vit_cls`` (B, C)."""
+    def forward(self, images: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """Features of all teachers.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            bias: logits of the ViT's class rows (B, G, P); guidance 0 unguided.
+
+        Returns:
+            Maps (B, C, h, w) and ``vit_guided`` (B, G, C).
+        """
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
         x = ((images - mean) / std).to(self.dtype).contiguous(memory_format=torch.channels_last)
         l1, l2, l3 = self.r18(x)
         _, m2, m3 = self.r50(x)
         x = ((images - 0.5) / 0.5).to(self.dtype)
-        final, maps = self.vit.forward_intermediates(x, indices=list(VIT_BLOCKS))
+        guided, maps = self._guided(x, bias)
         out = {"r18_l1": l1[..., ::2, ::2], "r18_l2": l2, "r18_l3": l3, "r50_l2": m2, "r50_l3": m3}
         out |= {f"vit_{b}": m for b, m in zip(VIT_BLOCKS, maps, strict=True)}
-        out["vit_cls"] = final[:, 0]
-        return out
+        return out | {"vit_guided": guided}
+
+    def _guided(self, x: Tensor, bias: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The ViT's class tokens (B, G, C) under every guidance, and the maps of `VIT_BLOCKS`.
+
+        The patches see the unguided class token, as the network was trained; each guided class
+        token is a further query over the same patches.
+        """
+        tokens = self.vit._pos_embed(self.vit.patch_embed(x))
+        guided = tokens[:, :1].expand(-1, bias.shape[1], -1)
+        grid = (x.shape[-2] // 16, x.shape[-1] // 16)
+        maps = []
+        for number, block in enumerate(self.vit.blocks):
+            guided = class_row(block, guided, tokens[:, 1:], bias)
+            tokens = block(tokens)
+            if number in VIT_BLOCKS:
+                maps.append(tokens[:, 1:].transpose(1, 2).unflatten(2, grid))
+        return self.vit.norm(guided), maps
 
 
 def rows(features: Tensor) -> Tensor:
-    """(B, C, h, w) or (B, C) -> (N, C)."""
-    return features.permute(0, 2, 3, 1).flatten(0, 2) if features.ndim == 4 else features
+    """(B, C, h, w) or (B, G, C) -> (N, C)."""
+    last = features.permute(0, 2, 3, 1) if features.ndim == 4 else features
+    return last.flatten(0, -2)
 
 
 class TargetSpace:
@@ -118,11 +145,16 @@ class TargetSpace:
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
 
-    @classmethod
-    def fit(cls, batches: list[dict[str, Tensor]]) -> TargetSpace:
-        """From raw features of some hundred crops."""
-        out: dict[str, Tensor] = {}
-        for name, (kept, _) in TARGETS.items():
+    @property
+    def lacking(self) -> list[str]:
+        """Targets that are not fitted."""
+        return [name for name in TARGETS if f"{name}.basis" not in self.tensors]
+
+    def fit(self, batches: list[dict[str, Tensor]]) -> None:
+        """Add what is `lacking`, from raw features of some hundred crops."""
+        out = self.tensors
+        for name in self.lacking:
+            kept = TARGETS[name][0]
             x = torch.cat([rows(b[name]).float() for b in batches])
             x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:30000]]
             mean, std = x.mean(0), x.std(0) + 1e-3
@@ -134,10 +166,9 @@ class TargetSpace:
             out[f"{name}.basis"] = (basis / std[:, None] * scale).contiguous()
             out[f"{name}.explained"] = values[-kept:].sum() / values.sum()
             out[f"{name}.scale"] = torch.tensor(scale)
-        return cls(out)
 
     def reduce(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raw features -> targets (B, h, w, D) or (B, D) in bfloat16."""
+        """Raw features -> targets (B, h, w, D) or (B, G, D) in bfloat16."""
         out = {}
         for name, feature in features.items():
             basis = self.tensors[f"{name}.basis"]

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,11 +26,14 @@ from torch import Tensor
 from .data import CropSampler, load_sources
 from .muon import Muon
 from .recipes import BATCH, RECIPES, SIZES
-from .student import Student, guidance, load_weights, losses
+from .student import GUIDED, Student, guidance, load_weights, losses
 from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
 CHECKED_SIZES = (128, 256)
+
+STORED, DRAWN = 6, 3
+"""Random guidances an image in the replay memory, and in a step."""
 
 LONGEST_STEP = 20.0
 """Seconds one step counts at most: while a machine is suspended the schedule stands still too."""
@@ -51,23 +55,34 @@ def normalise(images: np.ndarray) -> tuple[Tensor, Tensor]:
     return x, ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
+@dataclass
 class Replay:
-    """Crops with their targets, each used about ``reuse`` times."""
+    """Crops with their targets, each used about ``reuse`` times.
 
-    def __init__(
-        self, sampler: CropSampler, teachers: Teachers, space: TargetSpace, capacity: int
-    ) -> None:
-        self.sampler, self.teachers, self.space, self.capacity = sampler, teachers, space, capacity
+    Attributes:
+        sampler: of crops.
+        teachers: the networks.
+        space: of their targets.
+        bank: guidance regions on the patch grid (N, h, w).
+        capacity: crops held.
+    """
+
+    sampler: CropSampler
+    teachers: Teachers
+    space: TargetSpace
+    bank: Tensor
+    capacity: int
+
+    def __post_init__(self) -> None:
         self.items: list[tuple[np.ndarray, Tensor, dict[str, Tensor]]] = []
         self.cursor = 0
 
     def add(self, rng: np.random.Generator, count: int, size: int) -> None:
         """Sample crops, run the teachers, overwrite the oldest items."""
-        images, masks = self.sampler.batch(rng, count, size)
-        targets = self.space.reduce(self.teachers(normalise(images)[0]))
-        grid = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
+        images, bias, raw = taught(self.sampler, self.teachers, self.bank, rng, count, size)
+        targets = self.space.reduce(raw)
         for i in range(count):
-            item = (images[i], grid[i], {k: v[i].clone() for k, v in targets.items()})
+            item = (images[i], bias[i].clone(), {k: v[i].clone() for k, v in targets.items()})
             if len(self.items) < self.capacity:
                 self.items.append(item)
             else:
@@ -77,11 +92,28 @@ class Replay:
     def draw(
         self, rng: np.random.Generator, count: int
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Random items as a batch: normalised images, defect grids, targets."""
+        """Random items as a batch: normalised images, biases (B, 1 + DRAWN, P), targets."""
         picked = [self.items[int(i)] for i in rng.choice(len(self.items), count, replace=False)]
         x = normalise(np.stack([p[0] for p in picked]))[1]
         targets = {k: torch.stack([p[2][k] for p in picked]) for k in picked[0][2]}
-        return x, torch.stack([p[1] for p in picked]), targets
+        some = [0, *(1 + rng.choice(STORED, DRAWN, replace=False))]
+        targets[GUIDED] = targets[GUIDED][:, some]
+        return x, torch.stack([p[1][some] for p in picked]), targets
+
+
+def taught(
+    sampler: CropSampler,
+    teachers: Teachers,
+    bank: Tensor,
+    rng: np.random.Generator,
+    count: int,
+    size: int,
+) -> tuple[np.ndarray, Tensor, dict[str, Tensor]]:
+    """Fresh crops uint8 (B, S, S, 3), biases (B, 1 + STORED, P), the teachers' raw features."""
+    images, masks = sampler.batch(rng, count, size)
+    grids = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
+    bias = guidance(rng, bank, grids, STORED)
+    return images, bias, teachers(normalise(images)[0], bias)
 
 
 class Trainer:
@@ -125,7 +157,7 @@ class Trainer:
     def _start_from(self, run: Path) -> None:
         """Averaged weights and target space of another run: a further round of training."""
         tensors = load_file(str(run / "state.safetensors"))
-        load_weights(self.student, tensors, "ema.")
+        load_weights(self.student, tensors, "ema.", other_heads=True)
         shutil.copyfile(run / "targets.safetensors", self.out / "targets.safetensors")
 
     def _parameters(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor]]:
@@ -208,32 +240,32 @@ def held_out_crops(
     out: Held = []
     for size in CHECKED_SIZES:
         rng = np.random.default_rng(12345)
-        images, masks = sampler.batch(rng, 192 * 128 // size, size)
-        raw, x = normalise(images)
-        parts = [space.reduce(teachers(raw[i : i + 16])) for i in range(0, len(raw), 16)]
-        targets = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
-        grids = F.avg_pool2d(torch.from_numpy(masks).unsqueeze(1), 16)[:, 0]
-        out.append((x, targets, guidance(rng, F.adaptive_avg_pool2d(bank, size // 16), grids, 3)))
+        regions = F.adaptive_avg_pool2d(bank, size // 16)
+        parts = [taught(sampler, teachers, regions, rng, 16, size) for _ in range(192 * 8 // size)]
+        x = normalise(np.concatenate([p[0] for p in parts]))[1]
+        targets = [space.reduce(p[2]) for p in parts]
+        both = {k: torch.cat([t[k] for t in targets]) for k in targets[0]}
+        out.append((x, both, torch.cat([p[1] for p in parts])))
     return out
 
 
-def prepare(args: argparse.Namespace) -> tuple[dict[int, Replay], Held, Tensor]:
-    """Sources, teachers, target space, validation crops and guidance regions."""
+def prepare(args: argparse.Namespace) -> tuple[dict[int, Replay], Held]:
+    """Replay memories by crop size, which fill as they are used, and the validation crops."""
     sources = load_sources(args.data)
     teachers = Teachers(args.teachers)
     path = args.out / "targets.safetensors"
-    train = CropSampler(sources)
-    if not path.exists():
-        rng = np.random.default_rng(args.seed)
-        space = TargetSpace.fit(
-            [teachers(normalise(train.batch(rng, 32, 128)[0])[0]) for _ in range(16)]
-        )
-        space.save(path)
-    space = TargetSpace.load(path)
+    zoom = RECIPES[args.recipe].zoom
+    train = CropSampler(sources, zoom=zoom)
     bank = torch.from_numpy(region_bank(np.random.default_rng(12345), 3000, 64))
-    held = held_out_crops(CropSampler(sources, held_out=True), teachers, space, bank)
+    banks = {s: F.adaptive_avg_pool2d(bank, s // 16) for s in SIZES}
+    space = TargetSpace.load(path) if path.exists() else TargetSpace({})
+    if space.lacking:
+        rng, size = np.random.default_rng(args.seed), SIZES[-1]
+        space.fit([taught(train, teachers, banks[size], rng, 16, size)[2] for _ in range(24)])
+        space.save(path)
+    held = held_out_crops(CropSampler(sources, True, zoom=zoom), teachers, space, bank)
     memory = {s: args.memory * SIZES[0] ** 2 // s**2 for s in SIZES}
-    return {s: Replay(train, teachers, space, memory[s]) for s in SIZES}, held, bank
+    return {s: Replay(train, teachers, space, banks[s], memory[s]) for s in SIZES}, held
 
 
 def train(args: argparse.Namespace) -> None:
@@ -242,10 +274,9 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     trainer = Trainer(args)
-    replays, held, bank = prepare(args)
+    replays, held = prepare(args)
     checker = Student()
     budget, fresh = args.minutes * 60, 0.0
-    banks = {s: F.adaptive_avg_pool2d(bank, s // 16) for s in SIZES}
     draws = dict.fromkeys(SIZES, 0)
     clock = saved = checked = time.monotonic()
     while trainer.elapsed < budget:
@@ -259,8 +290,7 @@ def train(args: argparse.Namespace) -> None:
             draws[size] += 1
         draws[size] += 1
         fresh += time.monotonic() - began
-        x, grids, targets = replay.draw(trainer.rng, batch)
-        bias = guidance(trainer.rng, banks[size], grids, 3)
+        x, bias, targets = replay.draw(trainer.rng, batch)
         trainer.student.train()
         loss, cosines = trainer.update(x, targets, bias, schedule(share, args.lr))
         now = time.monotonic()

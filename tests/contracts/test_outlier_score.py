@@ -103,7 +103,7 @@ def _mahalanobis(z: Tensor, _: Tensor, fitted: Fitted) -> float:
     found = []
     for k in set(class_ids.tolist()):
         offset = z.double().numpy() - points[class_ids == k].mean(0)
-        found.append(offset @ precision @ offset / 2)
+        found.append(offset @ precision @ offset / 2 / len(offset))
     return float(min(found))
 
 

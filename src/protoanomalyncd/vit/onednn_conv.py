@@ -48,6 +48,10 @@ def fast_conv(
         return alone
     parts = (x, residual, conv.weight, conv.bias, *geometry)
     # Outside of its quick path the operator cannot rectify sums in half precision.
-    fused = relu and x.dtype == torch.float32
+    # A single pixel is contiguous in every order.
+    quick = residual.shape[2:].numel() > 1 and all(
+        part.is_contiguous(memory_format=torch.channels_last) for part in (x, residual)
+    )
+    fused = relu and (quick or x.dtype == torch.float32)
     summed: Tensor = found(*parts, "add", 1.0, "relu" if fused else None, [], "")
     return F.relu(summed, inplace=True) if relu and not fused else summed

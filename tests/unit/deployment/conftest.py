@@ -69,7 +69,7 @@ def _export(kind: str, folder: Path) -> Exported:
     maps = tiny_maps(images, folder / "maps")
     config = tiny_config(
         network,
-        outliers=OutlierConfig(false_rejection_rate=REJECTED[kind]),
+        outliers=OutlierConfig("cosine", REJECTED[kind]),
         prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared"),
     )
     if kind == "vit":  # one of them with descriptors beside the embedding

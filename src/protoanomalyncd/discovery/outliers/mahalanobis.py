@@ -18,12 +18,14 @@ __all__ = ["Mahalanobis"]
 
 @register("mahalanobis")
 class Mahalanobis(Embedded):
-    """Half the smallest squared Mahalanobis distance to a class mean, at least 0.
+    """Half the smallest squared Mahalanobis distance to a class mean over C, at least 0.
 
     Source: [ref] deeplearning-wisc/cider, ``eval_ood.py``: means of the classes, one covariance of
     *all* fitted embeddings, its pseudo-inverse. Where ours differs: a run has hundreds of regions
     for 256 channels, and then a pseudo-inverse is blind to most directions; the covariance S is
-    shrunk to ``(1 - s) S + s (tr S / C) I`` first. ``shrinkage=0`` is the reference.
+    shrunk to ``(1 - s) S + s (tr S / C) I`` first. ``shrinkage=0`` is the reference. And the
+    division by C, so that the score is a small number whatever the network: a region that is as far
+    off as the fitted ones are from their common mean scores about a half.
 
     Args:
         shrinkage: s, in [0, 1].
@@ -55,7 +57,7 @@ class Mahalanobis(Embedded):
         self.keep(means=means.to(prototypes.dtype), whitening=whitening.to(prototypes.dtype))
 
     def score(self, regions: RegionFeatures) -> Tensor:
-        """(R,), at least 0."""
+        """Of each region (R,), at least 0."""
         whitening = self.kept("whitening")
         offsets = self.points(regions)[:, None] - self.kept("means")[None]
-        return (offsets @ whitening).square().sum(dim=2).amin(dim=1) / 2
+        return (offsets @ whitening).square().mean(dim=2).amin(dim=1) / 2
