@@ -144,8 +144,13 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
     base = None
     if name == "mtd":
         assert data is not None  # noqa: S101
-        images = prepare_mtd(data / "mtd", work / "images")
-        prepare_neu_seg(data / "neu_seg", work / "neu")
+        images = work / "images"
+        for prepare_set, source, target in (
+            (prepare_mtd, data / "mtd", images),
+            (prepare_neu_seg, data / "neu_seg", work / "neu"),
+        ):
+            if not (target / "prepared.json").is_file():
+                prepare_set(source, target)
         base = take_per_class(
             load_labelled(work / "neu"), config.training.labelled_per_class, config.seed
         )
