@@ -290,13 +290,14 @@ def subset(pool: Target, types: set[str]) -> Target:
     values = {f.name: getattr(pool.crops, f.name) for f in dataclasses.fields(pool.crops)}
     keys = tuple(pool.crops.keys[i] for i in rows)
     fields = {
-        name: None if value is None else value[np.array(rows)]
+        name: None if value is None else np.asarray(value)[rows]
         for name, value in values.items()
         if name != "keys"
     }
     crops = CropSet(**fields, keys=keys)
-    tokens = {f.name: getattr(pool.cache, f.name) for f in dataclasses.fields(pool.cache)}
-    cache = TokenCache(**{name: None if v is None else v[index] for name, v in tokens.items()})
+    tokens = pool.cache
+    described = None if tokens.descriptors is None else tokens.descriptors[index]
+    cache = TokenCache(tokens.cls[index], tokens.patches[index], tokens.bias[index], described)
     return Target(crops, [pool.types[i] for i in chosen], cache, pool.views[index])
 
 
