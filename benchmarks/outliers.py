@@ -145,12 +145,10 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
     if name == "mtd":
         assert data is not None  # noqa: S101
         images = work / "images"
-        for prepare_set, source, target in (
-            (prepare_mtd, data / "mtd", images),
-            (prepare_neu_seg, data / "neu_seg", work / "neu"),
-        ):
-            if not (target / "prepared.json").is_file():
-                prepare_set(source, target)
+        if not (images / "prepared.json").is_file():
+            prepare_mtd(data / "mtd", images)
+        if not (work / "neu" / "prepared.json").is_file():
+            prepare_neu_seg(data / "neu_seg", work / "neu")
         base = take_per_class(
             load_labelled(work / "neu"), config.training.labelled_per_class, config.seed
         )

@@ -37,10 +37,10 @@ DESCRIPTORS = {"s8": "descriptor8", "middle": "descriptor16_middle", "last": "de
 
 
 def load_student(run: Path) -> Student:
-    """The averaged weights of a run."""
+    """The averaged weights of a run; of any round, since no head on the class token is written."""
     tensors = load_file(str(run / "state.safetensors"))
     student = Student()
-    load_weights(student, tensors, "ema.")
+    load_weights(student, tensors, "ema.", other_heads=True)
     return student.eval()
 
 
