@@ -20,7 +20,7 @@ from torch import Tensor
 
 from protoanomalyncd.benchmark.clustering import agglomerative, kmeans
 from protoanomalyncd.benchmark.features import class_tokens
-from protoanomalyncd.config import Config, EmbeddingConfig, MEBinConfig
+from protoanomalyncd.config import Config, CropConfig, EmbeddingConfig, MEBinConfig
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
@@ -58,31 +58,42 @@ class RegionSet:
     areas: Tensor
     types: list[int]
 
+    def in_memory(self) -> RegionSet:
+        """The same, without the files that `cut` wrote."""
+        images, masks, maps = (
+            np.array(part) for part in (self.crops.images, self.crops.masks, self.crops.maps)
+        )
+        return replace(self, crops=replace(self.crops, images=images, masks=masks, maps=maps))
 
-def cut(task: PoolingSet, folder: Path) -> RegionSet:
-    """Write a set as files, and cut its regions with the default settings."""
+
+def cut(task: PoolingSet, folder: Path, crops: CropConfig | None = None) -> RegionSet:
+    """Write a set as files, and cut its regions, with the default settings where none are given."""
     for number, (image, amap) in enumerate(zip(task.images, task.maps, strict=True)):
         for part in ("images", "maps"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / "images" / f"{number:04d}.png"), image[..., ::-1])
         np.save(folder / "maps" / f"{number:04d}.npy", amap)
     has_normals = task.name != "neu_seg"
-    config = Config(n_novel_classes=2, mebin=MEBinConfig(normals_in_set=has_normals))
+    config = Config(
+        n_novel_classes=2,
+        mebin=MEBinConfig(normals_in_set=has_normals),
+        crops=crops or CropConfig(),
+    )
     dataset = load_dataset(folder / "images")
     fit = Fit(config, folder / "work", lambda *_: None, [])
     fit.locate(choose_localiser(config.localiser, task.name, None, "cpu"), dataset)
     model = ProtoAnomalyNCD(config)
     source = model._create_source(create_backbone("embedded"), dataset, folder / "maps")
-    found, crops, _ = fit.cut(*fit.score(source, dataset), None)
+    found, cropped, _ = fit.cut(*fit.score(source, dataset), None)
     image = [i for i, one in enumerate(found) for _ in one.regions]
     areas = [0.0 if r.whole_image else r.area for one in found for r in one.regions]
     types = [int(task.types[int(Path(one.sample.name).stem)]) for one in found]
     return RegionSet(
-        task.name, crops, torch.tensor(image), torch.tensor(areas, dtype=torch.float64), types
+        task.name, cropped, torch.tensor(image), torch.tensor(areas, dtype=torch.float64), types
     )
 
 
-def region_sets(data: Path, teachers: Path, folder: Path) -> list[RegionSet]:
+def faint_sets(data: Path, teachers: Path) -> list[PoolingSet]:
     """All sets, the same in every call."""
     trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
     trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,7 +105,12 @@ def region_sets(data: Path, teachers: Path, folder: Path) -> list[RegionSet]:
         )
         tasks.append(replace(task, name=f"{product}, faint"))
     tasks.append(neu_set(trunk, data, 60))
-    return [cut(task, folder / task.name) for task in tasks]
+    return tasks
+
+
+def region_sets(data: Path, teachers: Path, folder: Path) -> list[RegionSet]:
+    """Their regions."""
+    return [cut(task, folder / task.name) for task in faint_sets(data, teachers)]
 
 
 def judged(z: Tensor, task: RegionSet) -> list[float]:

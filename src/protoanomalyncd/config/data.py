@@ -125,6 +125,9 @@ class CropConfig:
         margin: half side of a crop as a share of the longer side of its box.
         min_half_side: smallest half side, as a share of the image's longer side.
         max_half_side: largest half side, as a share of the image's longer side.
+        max_enlargement: a crop shows at least `size` / this many pixels of the image, so that a
+            small region keeps its surroundings and its scale; None = no such limit. ``default``
+            mode only.
         merge_distance: crops nearer than this share of the image's longer side become one.
         max_regions: most regions kept in an image, the most anomalous first.
         overhang: where a crop is longer than the image's shorter side: ``squash`` the rectangle
@@ -136,6 +139,7 @@ class CropConfig:
     margin: float = 0.55
     min_half_side: float = 0.1
     max_half_side: float = 0.5
+    max_enlargement: float | None = 1.65
     merge_distance: float = 0.01
     max_regions: int = 8
     overhang: Literal["squash", "reflect"] = "squash"
@@ -152,6 +156,12 @@ class CropConfig:
             "crops.min_half_side",
             "above 0 and at most crops.max_half_side",
             self.min_half_side,
+        )
+        require(
+            self.max_enlargement is None or self.max_enlargement > 0,
+            "crops.max_enlargement",
+            "above 0, or null",
+            self.max_enlargement,
         )
         require(self.merge_distance >= 0, "crops.merge_distance", "at least 0", self.merge_distance)
         require(self.max_regions >= 1, "crops.max_regions", "at least 1", self.max_regions)

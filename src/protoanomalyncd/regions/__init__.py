@@ -18,10 +18,11 @@ Example::
     crop = cut(image, found.mask, map_range.normalise(amap), regions[0], CropConfig())
 """
 
-from protoanomalyncd.regions.crops import Crop, cut, propose_regions
+from protoanomalyncd.regions.crops import Crop, cut
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, describe, phrase
 from protoanomalyncd.regions.map_range import background_level, fit_range
 from protoanomalyncd.regions.mebin import Binarisation, binarise, to_eight_bit
+from protoanomalyncd.regions.proposals import propose_regions
 
 __all__ = [
     "DESCRIPTORS",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
-from protoanomalyncd.regions.crops import Crop, cut, propose_regions
+from protoanomalyncd.regions.crops import Crop, cut
 from protoanomalyncd.regions.descriptors import describe
 from protoanomalyncd.regions.mebin import binarise
+from protoanomalyncd.regions.proposals import propose_regions
 from protoanomalyncd.structures import FloatArray, ImageArray, MapRange, MaskArray, Region
 
 __all__ = ["CroppedRegion", "crop_labelled", "crop_unlabelled"]

@@ -13,6 +13,7 @@ from protoanomalyncd.structures import Region
 
 SIZES = [(256, 256), (100, 650), (650, 100), (48, 64), (7, 5), (1, 1), (1500, 1100)]
 DEFAULT = CropConfig()
+CLOSE = CropConfig(max_enlargement=None)
 
 
 def proposed(mask: np.ndarray, size: tuple[int, int], config: CropConfig = DEFAULT) -> list[Region]:
@@ -63,7 +64,9 @@ def test_crops_hold_their_regions_and_lie_inside_or_are_square(
 def test_crops_of_one_image_are_apart_after_merging(rng: np.random.Generator) -> None:
     counts = set()
     for _ in range(60):
-        regions = proposed(random_mask(rng), (300, 400), CropConfig(max_regions=100))
+        regions = proposed(
+            random_mask(rng), (300, 400), CropConfig(max_regions=100, max_enlargement=None)
+        )
         counts.add(len(regions))
         for i, first in enumerate(regions):
             for second in regions[:i]:
@@ -74,10 +77,10 @@ def test_crops_of_one_image_are_apart_after_merging(rng: np.random.Generator) ->
 
 
 def test_default_square_is_centred_and_scaled_as_stated() -> None:
-    (region,) = proposed(squares_of((80, 90, 140, 110)), (200, 200))
+    (region,) = proposed(squares_of((80, 90, 140, 110)), (200, 200), CLOSE)
     assert region.box == (80, 90, 140, 110)
     assert region.crop_box == (77, 67, 143, 133)  # 2 x 0.55 x 60 = 66
-    (small,) = proposed(squares_of((100, 100, 104, 102)), (200, 200))
+    (small,) = proposed(squares_of((100, 100, 104, 102)), (200, 200), CLOSE)
     assert small.crop_box == (82, 81, 122, 121)  # 2 x 0.1 x 200 = 40
 
 
@@ -90,8 +93,46 @@ def test_default_square_is_centred_and_scaled_as_stated() -> None:
     ],
 )
 def test_region_at_the_border_is_shifted_into_the_image(box: tuple, crop: tuple) -> None:
-    (region,) = proposed(squares_of(box), (200, 200))
+    (region,) = proposed(squares_of(box), (200, 200), CLOSE)
     assert (region.box, region.crop_box) == (box, crop)
+
+
+def test_small_region_is_enlarged_no_further_than_stated() -> None:
+    box = (500, 300, 510, 304)
+    mask = np.zeros((1000, 1000), bool)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    sides = {}
+    for most in (None, 0.5, 1.0, 2.0, 4.0):
+        (region,) = proposed(mask, (1000, 1000), CropConfig(max_enlargement=most))
+        a, b, c, d = region.crop_box
+        assert c - a == d - b
+        assert (region.box, (a + c) // 2, (b + d) // 2) == (box, 505, 302)
+        sides[most] = c - a
+    # 2 x 0.1 x 1000 = 200 where 256 / 4 and 256 / 2 ask for less
+    assert sides == {None: 200, 0.5: 512, 1.0: 256, 2.0: 200, 4.0: 200}
+    (region,) = proposed(mask, (1000, 1000), CropConfig(max_enlargement=0.1))
+    assert region.crop_box == (0, 0, 1000, 1000)  # twice max_half_side
+
+
+def test_enlarged_crops_overlap_and_each_is_guided_to_its_own_region(
+    rng: np.random.Generator,
+) -> None:
+    mask = squares_of((40, 40, 50, 50), (150, 150, 170, 170))
+    amap = np.maximum(mask, 0.3).astype(np.float32)
+    picture = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    config = CropConfig(max_enlargement=1.5)
+    regions = propose_regions("a.png", mask, amap, (200, 200), config)
+    assert [r.box for r in regions] == [(150, 150, 170, 170), (40, 40, 50, 50)]
+    assert [r.crop_box for r in regions] == [(29, 29, 200, 200), (0, 0, 171, 171)]
+    for region, own in zip(regions, (20 * 20, 10 * 10), strict=True):
+        crop = cut(picture, mask, amap, region, config)
+        scale = (256 / 171) ** 2
+        assert crop.mask.sum() == pytest.approx(own * scale, rel=0.15)
+        # the close crop, 40 px wide, keeps its map; what lies around it does not guide
+        assert (crop.amap > 0).sum() == pytest.approx(40 * 40 * scale, rel=0.15)
+        assert crop.amap.max() == pytest.approx(1.0)
+    whole = propose_regions("a.png", np.zeros_like(mask), amap, (200, 200), config)
+    assert cut(picture, mask, amap, whole[0], config).amap.min() > 0
 
 
 def test_chain_of_near_regions_becomes_one_and_a_far_one_stays() -> None:
@@ -167,7 +208,7 @@ def test_every_region_can_be_cut_and_keeps_its_mask(
 def test_single_mask_pixel_survives_shrinking_to_an_eighth(y: int, x: int) -> None:
     mask = np.zeros((1000, 1000), bool)
     mask[y, x] = True
-    whole = Region("a", 0, (x, y, x + 1, y + 1), (0, 0, 500, 500), 1e-6, 1.0)
+    whole = Region("a", 0, (x // 2, y // 2, x // 2 + 1, y // 2 + 1), (0, 0, 500, 500), 1e-6, 1.0)
     crop = cut(
         np.zeros((500, 500, 3), np.uint8), mask, np.ones((9, 9)), whole, CropConfig(size=125)
     )
@@ -183,7 +224,7 @@ def test_image_mask_and_map_stay_aligned(rng: np.random.Generator) -> None:
     mask = cv2.resize(field, (300, 300), interpolation=cv2.INTER_AREA) > 0.6
     for box in ((40, 30, 240, 230), (0, 0, 600, 400), (-60, -150, 540, 450), (300, 150, 700, 550)):
         region = Region("a", 0, (0, 0, 1, 1), box, 0.1, 1.0)
-        crop = cut(image, mask, amap, region, DEFAULT)
+        crop = cut(image, mask, amap, region, CLOSE)
         grey = crop.image[..., 0] / 255
         assert np.abs(grey - crop.amap).max() < 0.05
         assert ((grey > 0.6) == crop.mask).mean() > 0.98
