@@ -76,7 +76,7 @@ SCORES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 BASELINE = "maximum of the raw map"
-DRAWN = {"leather": 1.0, "wood": 0.4}
+DRAWN = {"leather": 1.0, "wood": 0.4, "fabric": 0.4, "tile": 0.4}
 """Generated products, and how strong their defects are: 0.4 = blended to 40 %."""
 DRAWN_TYPES = ("burn", "contamination", "crack", "scratch", "stain")
 GOOD = "good"

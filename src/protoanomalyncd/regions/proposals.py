@@ -9,7 +9,7 @@ Its boxes are in `reference_crops`; here are the default ones (ours). They diffe
 * crops are merged until none are near each other, and a merged crop is the square around its
   regions; the reference merges once, around the squares, so its crops may still overlap;
 * a crop is not enlarged beyond `max_enlargement`: a region that fills a few pixels is seen at its
-  scale and in its surroundings; the reference enlarges a tenth of the image to the whole window.
+  scale and in its surroundings; the reference enlarges a fifth of the image to the whole window.
   Regions are merged by their *close* crops, which know no such limit, and a region's score is the
   maximum inside its close crop;
 * regions are ranked by their score and cut off at `max_regions`; the reference keeps the largest
