@@ -251,6 +251,8 @@ def table(results: dict[str, Row]) -> str:
         )
         title = "map-guided class token + Ward, `mtd_fused`: NMI / ARI / F1"
         rows.append((title, partial(pooling_cell, "token")))
+        title = "pooling and class token side by side + Ward, `mtd_fused`: NMI / ARI / F1"
+        rows.append((title, partial(pooling_cell, "both")))
     if any("token" in r for r in results.values()):
         title = "class token or masked mean, true masks, {}"
         rows.append((title.format("NEU-Seg 20-NN accuracy"), partial(token_cell, "neu")))

@@ -194,7 +194,7 @@ def map_weighted(
     (as together, less the plain mean over the image), ``sharper`` (over a quarter of the
     deviation), ``patches`` (together, with the descriptors of the patch memory, where those for
     pooling are others) and, of networks with a class token, ``token``: the same logits, 0 at
-    their maximum, as bias.
+    their maximum, as bias, and ``both``: ``together`` and ``token`` side by side, equally long.
     """
     smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
     logits = smooth / (0.5 * smooth.std())
@@ -219,8 +219,10 @@ def map_weighted(
             bias = F.adaptive_avg_pool2d(part, 16).flatten(1)
             bias = bias - bias.amax(1, keepdim=True)
             with torch.autocast("cpu", torch.bfloat16):
-                token = network.tokens(to_tensor(images), [bias])[0]
-            parts.setdefault("token", []).append(token.float())
+                token = network.tokens(to_tensor(images), [bias])[0].float()
+            parts.setdefault("token", []).append(token)
+            both = [F.normalize(x, dim=1) for x in (together, token)]
+            parts.setdefault("both", []).append(torch.cat(both, dim=1))
     return {way: F.normalize(torch.cat(p), dim=1).numpy() for way, p in parts.items()}
 
 

@@ -2,7 +2,7 @@
 
 Source: PatchCore (Roth et al., CVPR 2022) without its coreset, its projection and its re-weighting
 of the image score: a random subset of the patches is the memory. *Ours*: the features of each layer
-are L2-normalised; the choice of the subset does not depend on the order of the files; and normal
+are L2-normalised, unless they have lengths of their own; the choice of the subset does not depend on the order of the files; and normal
 images are scored without their own patches to learn the range of normal scores.
 
 Letters: B images, D channels of a descriptor, (h, w) grid of the finest feature map, M patches of
@@ -44,25 +44,26 @@ CALIBRATION_IMAGES = 200
 """Normal images that are scored without their own patches; more would only refine a quantile."""
 
 
-def local_descriptors(layers: Sequence[Tensor]) -> Tensor:
+def local_descriptors(layers: Sequence[Tensor], own_lengths: bool = False) -> Tensor:
     """Layers averaged over 3x3 positions, L2-normalised, brought to the finest grid and joined.
 
     The normalisation is *ours*: layers then weigh alike, and so do bright and dark, busy and plain
     patches. With the same network it detected more defects on generated images than features as
-    they are, or divided by their standard deviation (numbers: docs/how_to/anomaly_maps.md).
+    they are, or divided by their standard deviation. A network whose layers have lengths of their
+    own, the embedded one, detects more with these (docs/defaults.md).
 
     Args:
         layers: float (B, D_i, h_i, w_i), at least one.
+        own_lengths: leave the layers' lengths as they are; see `Backbone`.
 
     Returns:
         float (B, D, h, w), D the sum of the D_i, (h, w) the largest grid.
     """
     finest = max((layer.shape[-2:] for layer in layers), key=lambda grid: grid[0] * grid[1])
     # The border has fewer neighbours; averaging zeros in would make it look anomalous.
-    pooled = [
-        F.normalize(F.avg_pool2d(layer, 3, 1, 1, count_include_pad=False), dim=1)
-        for layer in layers
-    ]
+    pooled = [F.avg_pool2d(layer, 3, 1, 1, count_include_pad=False) for layer in layers]
+    if not own_lengths:
+        pooled = [F.normalize(layer, dim=1) for layer in pooled]
     resized = [
         layer
         if layer.shape[-2:] == finest
@@ -262,7 +263,8 @@ class PatchMemory:
     @torch.inference_mode()
     def _describe(self, image: ImageArray) -> Tensor:
         """uint8 (H, W, 3) -> float32 (D, h, w)."""
-        return local_descriptors(patch_layers(self._backbone, image, self._device))[0]
+        layers = patch_layers(self._backbone, image, self._device)
+        return local_descriptors(layers, self._backbone.own_lengths)[0]
 
     @torch.inference_mode()
     def _distances(self, descriptors: Tensor, excluded: Tensor | None = None) -> Tensor:

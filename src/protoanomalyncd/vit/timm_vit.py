@@ -113,7 +113,7 @@ class ViTBackbone(TimmNetwork):
         The embedded network offers its own; of any other, the tokens after a third, seven twelfths
         and five sixths of the blocks (4, 7 and 10 of 12), each L2-normalised.
         """
-        if hasattr(self._model, "patch_descriptors"):
+        if self.own_lengths:
             own: list[Tensor] = self._model.patch_descriptors(x)
             return own
         depth = len(self._model.blocks)

@@ -17,6 +17,7 @@ from protoanomalyncd.errors import (
     NotFittedError,
 )
 from protoanomalyncd.structures import FloatArray, Sample, Skipped
+from protoanomalyncd.vit import create_backbone
 from tests.unit.anomaly_maps.fakes import TinyBackbone, render_samples
 
 
@@ -213,6 +214,14 @@ def test_local_descriptors_average_neighbours_and_weigh_layers_alike() -> None:
             around = fine[0, :, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
             mean = around.mean(dim=(1, 2))
             torch.testing.assert_close(out[0, :2, row, column], mean / mean.norm())
+
+
+def test_layers_with_lengths_of_their_own_keep_them() -> None:
+    layers = [torch.full((1, 4, 4, 6), 0.2), torch.full((1, 4, 2, 3), 0.5)]
+    out = local_descriptors(layers, own_lengths=True)
+    torch.testing.assert_close(out[:, :4], torch.full((1, 4, 4, 6), 0.2))
+    torch.testing.assert_close(out[:, 4:], torch.full((1, 4, 4, 6), 0.5))
+    assert create_backbone("embedded").own_lengths
 
 
 def test_local_descriptors_take_the_finest_grid_wherever_it_stands() -> None:
