@@ -207,7 +207,7 @@ def main() -> None:
         ("min_run", (1, 3, 4)),
         ("min_area", (0, 2, 4)),
         ("erosion", (2, 3)),
-        ("normal_quantile", (0.5, 0.75, 1.0)),
+        ("normal_quantile", (0.25, 0.75, 0.9, 1.0)),
         ("step", (2,)),
     ):
         for value in values:

@@ -2,8 +2,9 @@
 
 Source: PatchCore (Roth et al., CVPR 2022) without its coreset, its projection and its re-weighting
 of the image score: a random subset of the patches is the memory. *Ours*: the features of each layer
-are L2-normalised, unless they have lengths of their own; the choice of the subset does not depend on the order of the files; and normal
-images are scored without their own patches to learn the range of normal scores.
+are L2-normalised, unless they have lengths of their own; the choice of the subset does not depend
+on the order of the files; and normal images are scored without their own patches to learn the range
+of normal scores.
 
 Letters: B images, D channels of a descriptor, (h, w) grid of the finest feature map, M patches of
 the memory.

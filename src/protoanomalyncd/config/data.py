@@ -78,7 +78,7 @@ class MEBinConfig:
     run_position: float = 0.5
     erosion: int | None = None
     min_area: float = 1.0
-    normal_quantile: float = 0.9
+    normal_quantile: float = 0.5
     normals_in_set: bool = True
 
     def __post_init__(self) -> None:
