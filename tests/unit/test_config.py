@@ -50,6 +50,7 @@ BAD: dict[str, list[Any]] = {
     "crops.mode": ["other"],
     "crops.margin": [0.0, -0.5, math.nan],
     "crops.min_half_side": [0.0, 0.6, math.nan],
+    "crops.max_enlargement": [0.0, -1.0, math.nan],
     "crops.merge_distance": [-0.01, math.inf],
     "crops.max_regions": [0],
     "crops.overhang": ["pad"],

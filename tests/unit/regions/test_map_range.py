@@ -19,8 +19,8 @@ def test_reference_takes_smallest_and_largest_maximum_whatever_normals_say() -> 
 
 
 def test_default_takes_a_quantile_of_the_normals_maxima() -> None:
-    assert fit_range(MAXIMA, NORMAL).low == pytest.approx(1.9)
-    assert fit_range(MAXIMA, NORMAL, MEBinConfig(normal_quantile=0.5)).low == pytest.approx(1.5)
+    assert fit_range(MAXIMA, NORMAL).low == pytest.approx(1.5)
+    assert fit_range(MAXIMA, NORMAL, MEBinConfig(normal_quantile=0.9)).low == pytest.approx(1.9)
     assert fit_range(MAXIMA, NORMAL).high == 9.0
 
 
