@@ -369,7 +369,7 @@ def test_the_output_is_never_someone_elses(world: World, tmp_path: Path, capsys:
         ("cut weights", "expected a safetensors file"),
         ("other tensors", "expected a complete model"),
         ("other detector", "patch memory: expected float32 memory"),
-        ("newer", "expected format 1, got 2; use the version of the package that wrote it"),
+        ("newer", "expected format 2, got 3; use the version of the package that wrote it"),
         ("no json", "expected a JSON file"),
         ("no range", "expected a complete model"),
         ("odd range", "expected a complete model"),
@@ -398,7 +398,7 @@ def test_models_that_are_none(
     elif case == "other detector":
         save_file({"memory": np.zeros((2, 3))}, model / "detector.safetensors")
     elif case == "newer":
-        values["format"] = 2
+        values["format"] = 3
     elif case == "no range":
         values.pop("map_range")
     elif case == "odd range":
