@@ -334,7 +334,7 @@ class OutlierConfig:
             0 = reject nothing.
     """
 
-    score: str = "mahalanobis"
+    score: str = "cosine"
     false_rejection_rate: float = 0.0
 
     def __post_init__(self) -> None:
