@@ -82,6 +82,7 @@ def estimate_count(
     partitions = ward_partitions(z, most)
     curves = _spectral(z, most)
     curves["silhouette"] = silhouettes(z, partitions)
+    curves["consensus"] = _consensus(curves["eigengaps"], curves["silhouette"])
     curves["vmf_bic"] = negative_bic(z, partitions) if len(z) > 1 else {1: 0.0}
     scores = dict(known_scores or {})
     for k in wanted:
@@ -116,6 +117,19 @@ def _spectral(z: np.ndarray, most: int) -> dict[str, dict[int, float]]:
         curves["eigengaps"][:defined] = summed_eigengaps(z, defined)
         curves["eigengap"][:defined] = eigengaps(squareform(pdist(z)), _NEIGHBOURS, defined)
     return {name: {k + 1: float(v) for k, v in enumerate(c)} for name, c in curves.items()}
+
+
+def _consensus(*curves: Mapping[int, float]) -> dict[int, float]:
+    """Sum of curves over 1..most groups, each divided by its largest value; *ours*.
+
+    Gaps see whether groups hang together, silhouettes whether they are compact: where one of the
+    two hesitates, the other decides.
+    """
+    largest = [max(*curve.values(), 1e-12) for curve in curves]
+    return {
+        k: sum(curve[k] / top for curve, top in zip(curves, largest, strict=True))
+        for k in curves[0]
+    }
 
 
 def _thinned(data: Embedded) -> Embedded:

@@ -9,7 +9,7 @@ k groups that hang together loosely give k eigenvalues near 0 and a gap after th
 distance of sample i to its 7th neighbour (or its m-th, where m < 7).
 
 Source: eigengap heuristic and normalised Laplacian, von Luxburg (2007); local scales, Zelnik-Manor
-and Perona (2004). The sum over five neighbourhood sizes is *ours*: one size alone sees small
+and Perona (2004). The sum over three neighbourhood sizes is *ours*: one size alone sees small
 classes (few neighbours) or large ones (many), never both.
 
 Letters: n samples, C channels, m neighbours.
@@ -26,7 +26,7 @@ __all__ = ["SCALES", "affinities", "eigengaps", "summed_eigengaps"]
 
 Array = npt.NDArray[np.float64]
 
-SCALES = (0.5, 0.75, 1.0, 1.4, 2.0)
+SCALES = (1.0, 1.4, 2.0)
 """Neighbours as multiples of sqrt(n)."""
 
 _LOCAL = 7
@@ -64,7 +64,7 @@ def eigengaps(distances: Array, n_neighbours: int, most: int) -> Array:
 
 
 def summed_eigengaps(z: Array, most: int) -> Array:
-    """Sum of the gaps over the `SCALES`, (most,); the default criterion, *ours*.
+    """Sum of the gaps over the `SCALES`, (most,); *ours*.
 
     Args:
         z: unit embeddings (n, C).

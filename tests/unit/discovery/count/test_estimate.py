@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -57,15 +58,21 @@ def test_too_few_regions_are_one_line(n_regions: int, n_quiet: int, low: int) ->
 def test_clear_groups_are_counted_normal_included(n_groups: int, n_quiet: int, n_base: int) -> None:
     found = count(embedded(n_groups, 12, n_quiet, n_base))
     assert found.n_classes == n_groups + (1 if n_quiet else 0)
-    assert found.n_classes == found.estimates["eigengaps"]
+    assert found.n_classes == found.estimates["consensus"]
     assert found.with_normal == bool(n_quiet)
     assert found.with_labels == bool(n_base)
     assert all(len(curve) == len(found.candidates) for curve in found.curves.values())
 
 
+def test_consensus_weighs_both_curves_by_their_largest_value() -> None:
+    found = estimate._consensus({1: 1.0, 2: 4.0, 3: 0.0}, {1: -1.0, 2: 1.0, 3: 2.0})
+    assert found == {1: -0.25, 2: 1.5, 3: 1.0}
+    assert all(math.isfinite(v) for v in estimate._consensus({1: 0.0}, {1: 0.0}).values())
+
+
 def test_the_method_and_the_range_are_the_users() -> None:
     data = embedded(4, 6, n_quiet=4)
-    for method in ("prototype_score", "silhouette", "vmf_bic", "eigengap"):
+    for method in ("eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap"):
         found = count(data, CountConfig(method=method))  # type: ignore[arg-type]
         assert found.n_classes == found.estimates[method]
         assert found.method == method
