@@ -36,6 +36,7 @@ from protoanomalyncd.datasets import (
     take_per_class,
 )
 from protoanomalyncd.discovery.count.criteria import silhouettes, ward_partitions
+from protoanomalyncd.discovery.count.estimate import SILHOUETTE_WEIGHT
 from protoanomalyncd.discovery.count.graph import SCALES, eigengaps
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.stages import label_crops
@@ -80,27 +81,27 @@ def silhouette(z: Array, most: int) -> Array:
     return np.array([curve[k] for k in range(1, most + 1)])
 
 
-def both(scales: tuple[float, ...]) -> Callable[[Array, int], Array]:
-    """Eigengaps and silhouette, each divided by its own largest value."""
+def consensus(weight: float) -> Callable[[Array, int], Array]:
+    """Eigengaps relative to the largest, plus the weighted silhouette."""
 
     def curve(z: Array, most: int) -> Array:
-        parts = [gaps(scales)(z, most), silhouette(z, most)]
-        total: Array = np.sum([part / max(part.max(), 1e-12) for part in parts], axis=0)
+        found = gaps(SCALES)(z, most)
+        total: Array = found / max(found.max(), 1e-12) + weight * silhouette(z, most)
         return total
 
     return curve
 
 
 CRITERIA: dict[str, Callable[[Array, int], Array]] = {
-    "**consensus of eigengaps and silhouette**": both(SCALES),
+    "**consensus**": consensus(SILHOUETTE_WEIGHT),
     "eigengaps": gaps(SCALES),
     "eigengaps, five neighbourhoods (before)": gaps((0.5, 0.75, 1.0, 1.4, 2.0)),
     "eigengaps, larger": gaps((1.0, 1.4, 2.0, 2.8)),
     "eigengaps, small": gaps((0.5, 0.75, 1.0)),
     "eigengaps, wide": gaps((0.5, 0.75, 1.0, 1.4, 2.0, 2.8)),
     "silhouette": silhouette,
-    "consensus, five neighbourhoods": both((0.5, 0.75, 1.0, 1.4, 2.0)),
-    "consensus, larger": both((1.0, 1.4, 2.0, 2.8)),
+    "consensus, weight 1": consensus(1.0),
+    "consensus, weight 2": consensus(2.0),
 }
 
 

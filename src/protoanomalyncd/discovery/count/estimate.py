@@ -23,6 +23,9 @@ __all__ = ["MOST_SAMPLES", "candidates", "estimate_count"]
 MOST_SAMPLES = 1500
 """Regions that are looked at, evenly chosen: the spectrum costs the cube of their number."""
 
+SILHOUETTE_WEIGHT = 4.0
+"""Of the silhouette in the consensus; what chose it: docs/defaults.md."""
+
 _NEIGHBOURS = 10
 _REGIONS_A_CLASS = 3
 
@@ -119,17 +122,15 @@ def _spectral(z: np.ndarray, most: int) -> dict[str, dict[int, float]]:
     return {name: {k + 1: float(v) for k, v in enumerate(c)} for name, c in curves.items()}
 
 
-def _consensus(*curves: Mapping[int, float]) -> dict[int, float]:
-    """Sum of curves over 1..most groups, each divided by its largest value; *ours*.
+def _consensus(gaps: Mapping[int, float], silhouette: Mapping[int, float]) -> dict[int, float]:
+    """Gaps relative to the largest, plus silhouettes times `SILHOUETTE_WEIGHT`; *ours*.
 
-    Gaps see whether groups hang together, silhouettes whether they are compact: where one of the
-    two hesitates, the other decides.
+    Gaps see whether groups hang together, silhouettes whether they are compact: where the first
+    hesitate, the second decide. Silhouettes are not divided by their largest: one group has none,
+    and where there is but one, those of several are near 0.
     """
-    largest = [max(*curve.values(), 1e-12) for curve in curves]
-    return {
-        k: sum(curve[k] / top for curve, top in zip(curves, largest, strict=True))
-        for k in curves[0]
-    }
+    largest = max(*gaps.values(), 1e-12)
+    return {k: gaps[k] / largest + SILHOUETTE_WEIGHT * silhouette[k] for k in gaps}
 
 
 def _thinned(data: Embedded) -> Embedded:

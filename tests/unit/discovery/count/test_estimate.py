@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 import torch
@@ -64,10 +63,10 @@ def test_clear_groups_are_counted_normal_included(n_groups: int, n_quiet: int, n
     assert all(len(curve) == len(found.candidates) for curve in found.curves.values())
 
 
-def test_consensus_weighs_both_curves_by_their_largest_value() -> None:
-    found = estimate._consensus({1: 1.0, 2: 4.0, 3: 0.0}, {1: -1.0, 2: 1.0, 3: 2.0})
-    assert found == {1: -0.25, 2: 1.5, 3: 1.0}
-    assert all(math.isfinite(v) for v in estimate._consensus({1: 0.0}, {1: 0.0}).values())
+def test_consensus_adds_silhouettes_to_relative_gaps() -> None:
+    found = estimate._consensus({1: 1.0, 2: 4.0, 3: 0.0}, {1: 0.0, 2: 0.125, 3: 0.5})
+    assert found == {1: 0.25, 2: 1.5, 3: 2.0}
+    assert estimate._consensus({1: 0.0}, {1: 0.0}) == {1: 0.0}
 
 
 def test_the_method_and_the_range_are_the_users() -> None:
