@@ -12,8 +12,8 @@ METHODS = ("consensus", "eigengaps", "silhouette", "prototype_score", "vmf_bic",
 HEAD = """# The number of classes, estimated
 
 How many classes there are, the normal class included where normal images exist. *consensus* is the
-default (ours: *eigengaps*, summed over three neighbourhood sizes, relative to the largest, plus four
-times the *silhouette*); *prototype score* is our reading of the paper's; *silhouette*, *BIC* (von
+default (ours: *eigengaps*, summed over three neighbourhood sizes, relative to the largest, plus
+four times the *silhouette*); *prototype score* is our reading of the paper's; *silhouette*, *BIC* (von
 Mises-Fisher mixture) and a single *eigengap* are textbook.
 All see the same embeddings of the same crops. An estimate is within the bar if it is off by at most
 1, or by 15 % of the truth; the others are in italics.
