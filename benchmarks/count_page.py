@@ -13,18 +13,17 @@ HEAD = """# The number of classes, estimated
 
 How many classes there are, the normal class included where normal images exist. *consensus* is the
 default (ours: *eigengaps*, summed over three neighbourhood sizes, relative to the largest, plus
-four times the *silhouette*); *prototype score* is our reading of the paper's; *silhouette*, *BIC* (von
-Mises-Fisher mixture) and a single *eigengap* are textbook.
-All see the same embeddings of the same crops. An estimate is within the bar if it is off by at most
-1, or by 15 % of the truth; the others are in italics.
+four times the *silhouette*); *prototype score* is our reading of the paper's; *silhouette*, *BIC*
+(von Mises-Fisher mixture) and a single *eigengap* are textbook. All see the same embeddings of the
+same crops. An estimate is within the bar if it is off by at most 1, or by 15 % of the truth; the
+others are in italics.
 
 ```
 make bench-count@ARGS
 ```
 
 Generated sets: products fabric, gear, pcb, tile and the twelve further defect types, none of which
-took part in choosing the estimator (it was chosen on brushed_metal, leather, tablet, washer, wood
-with the usual types, and on NEU-Seg's training split); 14 images of each type and 16 normal ones,
+took part in choosing the estimator (docs/defaults.md); 14 images of each type and 16 normal ones,
 built-in detector, labelled base = NEU-Seg. *neu*: NEU-Seg's single-type test images, no normal
 class, base = generated defects, with true masks and with zero-shot maps. *mtd*: its 583 test
 images, base = NEU-Seg. NMI is over regions, after training, with the true number and with the
