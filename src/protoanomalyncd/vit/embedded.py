@@ -193,6 +193,27 @@ class EmbeddedViT(VisionTransformer):
             raise ValueError("expected a network with a class token, got class_token=False")
         return self.cls_token.expand(tokens.shape[0], n_guidances, -1).to(tokens.dtype)
 
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """timm's forward; where only the class token is asked for, the last block is its row.
+
+        Args:
+            x: normalised images (B, 3, H, W).
+            attn_mask: as for :class:`ClassBlindBlock`.
+
+        Returns:
+            Class token (B, C), or what timm's head makes of the tokens.
+        """
+        if self.training or attn_mask is not None or self.global_pool != "token":
+            whole: Tensor = super().forward(x, attn_mask=attn_mask)
+            return whole
+        tokens = self.tokens_before_blocks(self.patch_embed.stages(x)[2])
+        rows = torch.cat([self._class_tokens(tokens, 1), tokens], dim=1)
+        for block in self.blocks[:-1]:
+            rows = guided_rows(block, rows, 1)
+        cls = class_row(self.blocks[-1], rows[:, :1], rows[:, 1:])
+        out: Tensor = self.forward_head(self.norm(cls))
+        return out
+
     def forward_pyramid(
         self, x: Tensor, bias: Tensor | None = None
     ) -> dict[str, Tensor | list[Tensor]]:

@@ -94,6 +94,20 @@ def test_forward_features_is_the_unguided_pyramid() -> None:
     torch.testing.assert_close(model(x), model.embed(x), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_forward_is_the_class_token_of_all_blocks(dtype: torch.dtype) -> None:
+    """Though its last block computes the class row alone."""
+    model, x = tiny().to(dtype), torch.randn(2, 3, 48, 80).to(dtype)
+    with torch.inference_mode():
+        found = model(x)
+        expected = model.forward_head(model.forward_features(x))
+        masked = model(x, attn_mask=torch.zeros(1, 1, 16, 16, dtype=dtype))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    assert found.shape == (2, model.embed_dim)
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(masked, expected, atol=tolerance, rtol=tolerance)
+
+
 def test_guided_embeddings_share_the_patch_tokens() -> None:
     """Many guidances in one pass, one by one, through attn_mask, and from stored tokens."""
     model, x = tiny(), torch.randn(2, 3, 64, 96)
