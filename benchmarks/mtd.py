@@ -117,7 +117,10 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     crops = CropSet.load(crops_folder)
     images = json.loads((crops_folder / "images.json").read_text(encoding="utf-8"))["images"]
     unguided = dataclasses.replace(
-        model.config.embedding, guidance=GuidanceConfig(mode="none"), descriptor_weight=0.0
+        model.config.embedding,
+        guidance=GuidanceConfig(mode="none"),
+        descriptor_weight=0.0,
+        whitening=None,
     )
     encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided)
     rows = []

@@ -321,6 +321,8 @@ class ProtoAnomalyNCD:
             folder=maps,
             image_size=self.config.detector.image_size,
             memory_size=self.config.detector.memory_size,
+            whitening=self.config.detector.whitening,
+            smoothing=self.config.detector.smoothing,
             reference_images=self.config.detector.reference_images,
             search=self.config.detector.search,
             seed=self.config.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
+from protoanomalyncd.datasets import Dataset, LabelledSet, read_image, take_per_class
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.count import Embedded, estimate_count
@@ -24,11 +25,12 @@ from protoanomalyncd.discovery.outliers import (
 )
 from protoanomalyncd.errors import ConfigurationError, InputError
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
-from protoanomalyncd.persistence.files import read_json, write_json
+from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.prototypes.class_kappas import fit_kappas
 from protoanomalyncd.regions.map_range import background_level, fit_range
+from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place, normal_crops
 from protoanomalyncd.stages import (
     CroppedImage,
     Progress,
@@ -38,9 +40,11 @@ from protoanomalyncd.stages import (
     label_crops,
     score_maps,
 )
-from protoanomalyncd.structures import CountEstimate, MapRange, Sample, Skipped
+from protoanomalyncd.structures import CountEstimate, FloatArray, MapRange, Sample, Skipped
 from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
+from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import Backbone, GuidedEncoder
+from protoanomalyncd.vit.whitening import NormalWhitening
 
 __all__ = ["Fit", "check_device"]
 
@@ -92,6 +96,8 @@ class Fit:
         self.objects = ObjectStore(work / "objects")
         self.notes: list[Skipped] = []
         self.count: CountEstimate | None = None
+        self._places: list[Place] = []
+        self._crop_sizes: list[tuple[int, int]] = []
         work.mkdir(parents=True, exist_ok=True)
 
     def locate(self, localiser: ObjectLocaliser, dataset: Dataset) -> None:
@@ -109,7 +115,28 @@ class Fit:
         self.skipped += left_out
         self.skipped += score_maps(source, [s for _, s in ordered], store, self.on_progress)
         self.map_range = _range_of(ordered, store, normal_maxima, self.config, self.skipped)
+        if self.config.embedding.whitening is not None:
+            self._places = self._normal_places(dataset.normal, ordered, store)
         return ordered, store
+
+    def _normal_places(
+        self, normal: Sequence[Sample], ordered: list[tuple[str, Sample]], store: MapStore
+    ) -> list[Place]:
+        """Normal images, or where there are none the quiet parts of the unlabelled ones."""
+        if normal:
+            return [
+                Place(key, partial(read_image, sample.path))
+                for key, sample in by_content(normal, [])
+            ]
+
+        def scores(name: str) -> FloatArray:
+            return self.map_range.normalise(store.get(name))
+
+        return [
+            Place(key, partial(read_image, sample.path), partial(scores, sample.name))
+            for key, sample in ordered
+            if sample.name in store
+        ]
 
     def cut(
         self,
@@ -129,6 +156,8 @@ class Fit:
             self.on_progress,
         )
         self.skipped += left_out
+        boxes = [region.crop_box for image in found for region in image.regions]
+        self._crop_sizes = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
         if base is None:
             self.base_classes = ()
             return found, crops, None
@@ -147,6 +176,8 @@ class Fit:
         # Here again: a call that goes on must start the layers as the first one did.
         torch.manual_seed(config.seed)
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
+        if encoder.whitening is not None:
+            self._fit_whitening(encoder, encoder.whitening, crops)
         if encoder.descriptors is not None:
             encoder.descriptors.fit(torch.from_numpy(np.array(crops.descriptors)))
         cache = fill_token_cache(
@@ -184,6 +215,33 @@ class Fit:
             self.work / "training", lambda done, total, _: self.on_progress("train", done, total)
         )
         return encoder.eval(), head.eval(), history
+
+    def _fit_whitening(
+        self, encoder: GuidedEncoder, whitening: NormalWhitening, crops: CropSet
+    ) -> None:
+        """Embeddings of normal places, before anything is trained; kept for a call that goes on."""
+        kept = self.work / "whitening.safetensors"
+        if kept.is_file():
+            whitening.load_state_dict(read_tensors(kept))
+            return
+        regions = np.flatnonzero(crops.anomalous).tolist()
+
+        def lend(number: int) -> Lent:
+            row = regions[number]
+            return Lent(self._crop_sizes[row], crops.masks[row], crops.maps[row])
+
+        rows = []
+        side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
+        drawn = normal_crops(self._places, len(regions), lend, self.config.crops, self.config.seed)
+        for done, crop in enumerate(drawn, 1):
+            seen = plain_view(crop.image, crop.mask, crop.amap, side, mask_only)
+            window, values = (torch.from_numpy(part)[None].to(self.config.device) for part in seen)
+            with torch.no_grad():
+                rows.append(encoder.class_token(encoder.tokens(window, values)))
+            self.on_progress("embed normal places", done, NORMAL_CROPS)
+        if rows:
+            whitening.fit(torch.cat(rows))
+        write_tensors(kept, whitening.state_dict())
 
     def _count_classes(
         self, encoder: GuidedEncoder, cache: TokenCache, crops: CropSet

@@ -2,9 +2,9 @@
 
 Source: PatchCore (Roth et al., CVPR 2022) without its coreset, its projection and its re-weighting
 of the image score: a random subset of the patches is the memory. *Ours*: the features of each layer
-are L2-normalised, unless they have lengths of their own; the choice of the subset does not depend
-on the order of the files; and normal images are scored without their own patches to learn the range
-of normal scores.
+are L2-normalised, unless they have lengths of their own; distances are taken relative to what
+normal patches vary in; the choice of the subset does not depend on the order of the files; and
+normal images are scored without their own patches to learn the range of normal scores.
 
 Letters: B images, D channels of a descriptor, (h, w) grid of the finest feature map, M patches of
 the memory.
@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,7 @@ from protoanomalyncd.errors import (
     NotFittedError,
 )
 from protoanomalyncd.structures import FloatArray, ImageArray, Sample, Skipped
+from protoanomalyncd.whitening import whitening_of
 
 if TYPE_CHECKING:
     from protoanomalyncd.vit.backbone import Backbone
@@ -85,6 +87,8 @@ class PatchMemory:
         backbone: network whose patch descriptors are compared; neither changed nor saved.
         image_size: side of the square to which images are resized [px].
         memory_size: normal patches kept, drawn at random.
+        whitening: lambda of the `whitening_of` normal patches; None = distances as they are.
+        smoothing: deviation of the Gaussian that smooths a map [cells]; 0 = none.
         seed: of that draw, and of the draw of the images that calibrate the range.
         device: where the network is.
         search: ``torch``, or ``faiss``, which is used on a CPU; how maps are computed, not what
@@ -103,18 +107,29 @@ class PatchMemory:
         backbone: Backbone,
         image_size: int = 256,
         memory_size: int = 12_000,
+        whitening: float | None = 1.0,
+        smoothing: float = 1.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
         search: Literal["torch", "faiss"] = "torch",
     ) -> None:
-        MapConfig(image_size=image_size, memory_size=memory_size, search=search)  # checks
+        MapConfig(  # checks
+            image_size=image_size,
+            memory_size=memory_size,
+            whitening=whitening,
+            smoothing=smoothing,
+            search=search,
+        )
         self._backbone = backbone
         self._image_size = image_size
         self._memory_size = memory_size
+        self._whitening = whitening
+        self._smoothing = smoothing
         self._seed = seed
         self._device = torch.device(device)
         self._memory: Tensor | None = None
         self._centre: Tensor | None = None
+        self._matrix: Tensor | None = None
         self._half_norms: Tensor | None = None
         self._by_faiss = search == "faiss" and self._device.type == "cpu"
         self._faiss: FaissMemory | None = None
@@ -176,21 +191,28 @@ class PatchMemory:
                 yield sample, Skipped(sample.name, "the network's features are not finite")
 
     def arguments(self) -> dict[str, Any]:
-        """``image_size``, ``memory_size``, ``seed``; backbone and device come from the program."""
+        """All but backbone, device and search, which come from the program."""
         return {
             "image_size": self._image_size,
             "memory_size": self._memory_size,
+            "whitening": self._whitening,
+            "smoothing": self._smoothing,
             "seed": self._seed,
         }
 
     def state(self) -> dict[str, Tensor]:
-        """``memory``: float32 (M, D), centred; ``centre``: float32 (D,).
+        """``memory`` (M, D), centred and whitened; ``centre`` (D,); ``matrix`` (D, D); float32.
+
+        The matrix is absent where patches are not whitened.
 
         Raises:
             NotFittedError: `fit` or `load_state` must come first.
         """
         memory, centre = self._fitted()
-        return {"memory": memory.cpu().contiguous(), "centre": centre.cpu().contiguous()}
+        state = {"memory": memory, "centre": centre}
+        if self._matrix is not None:
+            state["matrix"] = self._matrix
+        return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`.
@@ -199,7 +221,8 @@ class PatchMemory:
             ModelFormatError: a tensor is missing, or shapes or types are not those of a memory.
         """
         shapes = {key: (tuple(value.shape), value.dtype) for key, value in sorted(state.items())}
-        memory, centre = state.get("memory"), state.get("centre")
+        memory, centre, matrix = (state.get(name) for name in ("memory", "centre", "matrix"))
+        width = None if centre is None else len(centre)
         if (
             memory is None
             or centre is None
@@ -207,14 +230,21 @@ class PatchMemory:
             or len(memory) == 0
             or centre.shape != memory.shape[1:]
             or {memory.dtype, centre.dtype} != {torch.float32}
+            or (
+                matrix is not None
+                and (matrix.shape != (width, width) or matrix.dtype != torch.float32)
+            )
         ):
             raise ModelFormatError(
-                f"patch memory: expected float32 memory (M, D) and centre (D,), got {shapes}"
+                "patch memory: expected float32 memory (M, D), centre (D,) and at most a matrix "
+                f"(D, D), got {shapes}"
             )
-        self._remember(memory.to(self._device), centre.to(self._device))
+        whitening = None if matrix is None else matrix.to(self._device)
+        self._remember(memory.to(self._device), centre.to(self._device), whitening)
 
-    def _remember(self, memory: Tensor, centre: Tensor) -> None:
-        self._memory, self._centre = memory, centre
+    def _remember(self, memory: Tensor, centre: Tensor, matrix: Tensor | None) -> None:
+        """Keep a memory that is centred, and whitened where there is a matrix."""
+        self._memory, self._centre, self._matrix = memory, centre, matrix
         self._half_norms = half_squares(memory)
         self._faiss = FaissMemory(memory) if self._by_faiss else None
 
@@ -254,8 +284,12 @@ class PatchMemory:
         if not images:
             raise DatasetError(_no_normal_image(len(normal), skipped))
         patches, owners = reservoir.result()
-        centre = patches.mean(dim=0)
-        self._remember(patches - centre, centre)
+        centre, matrix = patches.mean(dim=0), None
+        if self._whitening is not None:
+            found = whitening_of(patches, self._whitening)
+            centre, matrix = (centre, None) if found is None else found
+        memory = patches - centre
+        self._remember(memory if matrix is None else memory @ matrix, centre, matrix)
         return images, owners, skipped
 
     def _read(self, sample: Sample) -> ImageArray:
@@ -269,13 +303,20 @@ class PatchMemory:
 
     @torch.inference_mode()
     def _distances(self, descriptors: Tensor, excluded: Tensor | None = None) -> Tensor:
-        """(D, h, w) -> (h, w)."""
+        """(D, h, w) -> smoothed map (h, w)."""
         memory, centre = self._fitted()
         queries = descriptors.flatten(1).T - centre
+        if self._matrix is not None:
+            queries = queries @ self._matrix
         if self._faiss is not None and excluded is None:
-            return self._faiss.nearest_distance(queries).reshape(descriptors.shape[1:])
-        found = nearest_distance(queries, memory, excluded, self._half_norms)
-        return found.reshape(descriptors.shape[1:])
+            found = self._faiss.nearest_distance(queries)
+        else:
+            found = nearest_distance(queries, memory, excluded, self._half_norms)
+        amap = found.reshape(descriptors.shape[1:])
+        if self._smoothing == 0:
+            return amap
+        smooth = cv2.GaussianBlur(amap.cpu().numpy(), (0, 0), self._smoothing)
+        return torch.from_numpy(smooth).to(amap.device)
 
 
 def _no_normal_image(n_given: int, skipped: Sequence[Skipped]) -> str:

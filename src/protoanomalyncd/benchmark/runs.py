@@ -129,7 +129,9 @@ def _cluster(
         encoder, _, _ = fit.learn(backbone, crops, known)
     else:
         mode = GuidanceConfig(mode="none" if row.features == "unguided" else "hard")
-        embedding = dataclasses.replace(config.embedding, guidance=mode, descriptor_weight=0.0)
+        embedding = dataclasses.replace(
+            config.embedding, guidance=mode, descriptor_weight=0.0, whitening=None
+        )
         encoder = GuidedEncoder(backbone, embedding).to(config.device)
     points = class_tokens(encoder, crops)
     others = None if known is None else class_tokens(encoder, known)

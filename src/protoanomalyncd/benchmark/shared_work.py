@@ -28,7 +28,8 @@ _TRAINING = (
     "checkpoint_every",
 )
 _LOOP = tuple(f"training.{name}" for name in _TRAINING)
-_EMBEDDING = ("embedding.guidance", "embedding.input_size", "embedding.descriptor_weight")
+_AFTER_TOKENS = ("embedding.descriptor_weight", "embedding.whitening")
+_EMBEDDING = ("embedding.guidance", "embedding.input_size", *_AFTER_TOKENS)
 
 WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
     "maps": (*_LEARNING, *_EMBEDDING, "training", "mebin", "crops"),
@@ -39,7 +40,7 @@ WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
     ),
     "tokens": (
         *(*_LEARNING, *_LOOP),
-        *("embedding.guidance.learn_beta", "embedding.descriptor_weight"),
+        *("embedding.guidance.learn_beta", *_AFTER_TOKENS),
     ),
 }
 """Settings that do not change what a stage makes."""

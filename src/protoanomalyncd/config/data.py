@@ -21,6 +21,11 @@ class MapConfig:
             else the second.
         image_size: side to which the built-in detectors resize images [px].
         memory_size: number of normal patches that the patch memory keeps, drawn at random.
+        whitening: the patch memory compares patches relative to what normal patches vary in:
+            lambda, above 0, the shrinkage of that whitening (the larger, the less is changed);
+            None = as they are, as PatchCore does.
+        smoothing: deviation of the Gaussian that smooths the patch memory's maps [cells of the
+            map]; 0 = none.
         reference_images: images that mutual scoring compares each image with, drawn at random.
         search: how the patch memory is searched on a CPU: ``torch``, or ``faiss`` (a package of its
             own, never required; between equally near patches it may choose another).
@@ -29,6 +34,8 @@ class MapConfig:
     source: str = "auto"
     image_size: int = 256
     memory_size: int = 12_000
+    whitening: float | None = 1.0
+    smoothing: float = 1.0
     reference_images: int = 64
     search: Literal["torch", "faiss"] = "torch"
 
@@ -36,6 +43,13 @@ class MapConfig:
         check_types(self, "detector.")
         require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
         require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
+        require(
+            self.whitening is None or self.whitening > 0,
+            "detector.whitening",
+            "above 0 or null",
+            self.whitening,
+        )
+        require(self.smoothing >= 0, "detector.smoothing", "at least 0", self.smoothing)
         require(
             self.reference_images >= 3,
             "detector.reference_images",

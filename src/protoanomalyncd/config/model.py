@@ -96,6 +96,9 @@ class EmbeddingConfig:
         guidance: how the anomaly map guides the class token.
         descriptor_weight: w in [0, 1), share of the region descriptors (size, shape, contrast) in
             the similarity of two regions; 0 = the crop alone counts.
+        whitening: embeddings are taken relative to those of normal places, so that the ground
+            counts less: lambda, above 0, the shrinkage of that whitening (the larger, the less is
+            changed); None = they are taken as they are, as published.
         precision: ``float32``, or ``bfloat16`` for the products in the frozen blocks (autocast);
             about twice as fast on accelerators and on CPUs that know it (AVX-512 BF16, AMX), slower
             on others. Fit and predict of one model use the same.
@@ -105,6 +108,7 @@ class EmbeddingConfig:
     input_size: int = 224
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     descriptor_weight: float = 0.0
+    whitening: float | None = 0.3
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -118,6 +122,12 @@ class EmbeddingConfig:
             self.descriptor_weight,
         )
         require(
+            self.whitening is None or self.whitening > 0,
+            "embedding.whitening",
+            "above 0 or null",
+            self.whitening,
+        )
+        require(
             self.precision in ("float32", "bfloat16"),
             "embedding.precision",
             "float32 or bfloat16",
@@ -129,6 +139,7 @@ _CHOICES = {
     "pseudo_labels": ("adaptive", "soft"),
     "start": ("clusters", "random"),
     "entropy_over": ("novel", "all"),
+    "entropy_prior": ("start", "uniform"),
     "update": ("gradient", "ema"),
     "kappa": ("shared", "per_class"),
 }
@@ -159,6 +170,9 @@ class PrototypeConfig:
         supervised_weight: lambda, the share of the labelled terms.
         entropy_weight: w_e of the mean-entropy regulariser.
         entropy_over: classes in it: ``novel``, or ``all`` of them.
+        entropy_prior: how large the mean prediction is to make the novel classes: as the ``start``
+            has them, or ``uniform``, as published; ``uniform`` counts too where they start at
+            random, and where known classes are in it.
         separation_weight: w_s of the prototype-separation regulariser.
         contrastive_weight: of InfoNCE.
         contrastive_temperature: tau of InfoNCE.
@@ -188,6 +202,7 @@ class PrototypeConfig:
     supervised_weight: float = 0.35
     entropy_weight: float = 2.0
     entropy_over: Literal["novel", "all"] = "novel"
+    entropy_prior: Literal["start", "uniform"] = "start"
     separation_weight: float = 0.1
     contrastive_weight: float = 1.0
     contrastive_temperature: float = 1.0

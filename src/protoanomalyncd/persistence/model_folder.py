@@ -51,6 +51,11 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "save_model"]
 
+_BESIDE_THE_TAIL = ("whitening", "descriptors")
+"""Fitted parts of an encoder that a model may have or lack."""
+_BEFORE = {"descriptor_weight": 0.0, "whitening": None}
+"""What models were that were written before these settings."""
+
 
 def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
     """Write a fitted model; an older model in the same folder is replaced as a whole.
@@ -76,9 +81,10 @@ def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
             f"frozen/{k}": _narrow(v) for k, v in classifier.encoder.frozen.state_dict().items()
         }
         tensors |= {f"tail/{k}": v for k, v in classifier.encoder.tail.state_dict().items()}
-        if classifier.encoder.descriptors is not None:
-            block = classifier.encoder.descriptors.state_dict()
-            tensors |= {f"descriptors/{k}": v for k, v in block.items()}
+        for name in _BESIDE_THE_TAIL:
+            part = getattr(classifier.encoder, name)
+            if part is not None:
+                tensors |= {f"{name}/{k}": v for k, v in part.state_dict().items()}
         tensors |= {f"outlier/{k}": v for k, v in classifier.outlier_score.state().items()}
         tensors["prototypes"] = classifier.head.weight
         write_tensors(temporary / MODEL_WEIGHTS, tensors)
@@ -128,7 +134,8 @@ def load_model(cls: type[_Model], folder: Path, device: str | None) -> _Model:
 
 
 def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str | None) -> _Model:
-    values["config"]["embedding"].setdefault("descriptor_weight", 0.0)  # models before it
+    for name, before in _BEFORE.items():
+        values["config"]["embedding"].setdefault(name, before)
     config = Config.from_dict(values["config"])
     model = cls(config, device=device)
     tensors = read_tensors(folder / MODEL_WEIGHTS)
@@ -136,8 +143,9 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     _load(backbone.module(), tensors, "frozen/")
     encoder = GuidedEncoder(backbone, config.embedding)
     _load(encoder.tail, tensors, "tail/")
-    if encoder.descriptors is not None:
-        _load(encoder.descriptors, tensors, "descriptors/")
+    for name in _BESIDE_THE_TAIL:
+        if getattr(encoder, name) is not None:
+            _load(getattr(encoder, name), tensors, f"{name}/")
     prototypes = tensors["prototypes"]
     base = tuple(values["base_classes"])
     head = PrototypeHead(

@@ -30,7 +30,12 @@ class PrototypeHead(nn.Module):
         n_fixed: last entries of an embedding that no training changes (the region's descriptors).
             The contrastive losses do not see them: they are the same in all views of a crop, and
             to tell crops apart by them would teach the network nothing.
+
+    Attributes:
+        prior: expected shares of the novel classes (N,), sum 1; all alike until they are set.
     """
+
+    prior: Tensor
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class PrototypeHead(nn.Module):
         self.n_novel = n_novel
         self.n_trained = embed_dim - n_fixed
         self.weight = nn.Parameter(F.normalize(torch.randn(n_base + n_novel, embed_dim), dim=-1))
+        self.register_buffer("prior", torch.full((n_novel,), 1 / n_novel))
         self.projection = nn.Sequential(
             nn.Linear(self.n_trained, 2048),
             nn.GELU(),
@@ -79,7 +85,21 @@ class PrototypeHead(nn.Module):
         self.weight.copy_(F.normalize(start, dim=-1))
 
     @torch.no_grad()
+    def set_prior(self, members: Tensor) -> None:
+        """Expect the novel classes to be as large as a first grouping has them.
+
+        Source: *ours*. A tenth of the weight stays with equal shares: no class is ruled out.
+
+        Args:
+            members: novel class of each unlabelled sample (n,), 0..N-1.
+        """
+        counts = torch.bincount(members, minlength=self.n_novel).to(self.prior)
+        self.prior.copy_(0.9 * counts / counts.sum().clamp_min(1) + 0.1 / self.n_novel)
+        self.prior.div_(self.prior.sum())
+
+    @torch.no_grad()
     def reorder_novel(self, order: list[int]) -> None:
         """Put novel prototype ``order[k]`` at place k; known classes stay."""
         novel = self.weight[self.n_base :][order].clone()
         self.weight[self.n_base :] = novel
+        self.prior.copy_(self.prior[order].clone())

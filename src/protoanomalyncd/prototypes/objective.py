@@ -188,9 +188,12 @@ def _prototype_terms(
     rows = slice(len(targets1))
     every_class = config.generalised or config.entropy_over == "all"
     columns = slice(0 if every_class else head.n_base, None)
+    # A prior is known for novel classes alone.
+    prior = head.prior if config.entropy_prior == "start" and not every_class else None
+    mean_over = torch.cat([logits1[rows, columns], logits2[rows, columns]])
     terms = {
         "dapl": cross_view(targets1, targets2, logits1[rows], logits2[rows]),
-        "entropy": entropy_loss(torch.cat([logits1[rows, columns], logits2[rows, columns]])),
+        "entropy": entropy_loss(mean_over, prior),
         "separation": separation_loss(prototypes if moved is None else moved, config.temperature),
         "supervised": cross_entropy(torch.cat([logits1[u:], logits2[u:]]), batch.labels.repeat(2)),
     }

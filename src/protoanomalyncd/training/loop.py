@@ -125,6 +125,8 @@ class Trainer:
                 self.seed + number,
             )
             head.set_prototypes(start.to(self.device))
+            novel = start[head.n_base :]
+            head.set_prior((embeddings[self.unlabelled] @ novel.T).argmax(dim=1))
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)

@@ -21,6 +21,7 @@ from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.vit.backbone import Backbone, SeveralGuidances, Tokens
 from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
+from protoanomalyncd.vit.whitening import NormalWhitening
 
 __all__ = ["GuidedEncoder", "anomaly_values", "centre_window", "guide_values"]
 
@@ -112,6 +113,10 @@ class GuidedEncoder(nn.Module):
         self.frozen = backbone.module()
         tail = backbone.tail()
         self.tail = LearnedStrength(tail) if config.guidance.learn_beta else tail
+        shrinkage = config.whitening
+        self.whitening = (
+            None if shrinkage is None else NormalWhitening(backbone.embed_dim, shrinkage)
+        )
         weight = config.descriptor_weight
         self.descriptors = DescriptorBlock(weight) if weight > 0 else None
         self.config = config
@@ -187,14 +192,19 @@ class GuidedEncoder(nn.Module):
         return anomalous, normal
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """The trained tail, and the descriptors beside it: `Tokens` -> unit embeddings (B, C)."""
-        z = F.normalize(
-            self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float()), dim=-1
-        )
+        """The trained tail, whitened, and the descriptors beside it: -> unit embeddings (B, C)."""
+        z = self.class_token(tokens)
+        if self.whitening is not None:
+            z = self.whitening(z)
         if self.descriptors is None:
             return z
         fused: Tensor = self.descriptors(z, tokens.descriptors)
         return fused
+
+    def class_token(self, tokens: Tokens) -> Tensor:
+        """The trained tail alone: `Tokens` -> unit class tokens (B, `Backbone.embed_dim`)."""
+        cls = self.tail(tokens.cls.float(), tokens.patches.float(), tokens.bias.float())
+        return F.normalize(cls, dim=-1)
 
     @staticmethod
     def frozen_view(tokens: Tokens) -> Tensor:

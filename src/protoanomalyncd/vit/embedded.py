@@ -193,18 +193,21 @@ class EmbeddedViT(VisionTransformer):
             raise ValueError("expected a network with a class token, got class_token=False")
         return self.cls_token.expand(tokens.shape[0], n_guidances, -1).to(tokens.dtype)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        """timm's forward; where only the class token is asked for, the last block is its row.
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Forward as timm's; where only the class token is asked for, the last block is its row.
 
         Args:
             x: normalised images (B, 3, H, W).
             attn_mask: as for :class:`ClassBlindBlock`.
+            is_causal: not supported, must be False.
 
         Returns:
             Class token (B, C), or what timm's head makes of the tokens.
         """
-        if self.training or attn_mask is not None or self.global_pool != "token":
-            whole: Tensor = super().forward(x, attn_mask=attn_mask)
+        if self.training or attn_mask is not None or is_causal or self.global_pool != "token":
+            whole: Tensor = super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
             return whole
         tokens = self.tokens_before_blocks(self.patch_embed.stages(x)[2])
         rows = torch.cat([self._class_tokens(tokens, 1), tokens], dim=1)
