@@ -20,10 +20,15 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 from torch import Tensor, nn
 
+from protoanomalyncd.whitening import whitening_of
+
 from .backbone_networks import Embedded, Network, TinyViT
 
 TYPES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 MEMORY = 12_000
+PATCH_SHRINKAGE, REGION_SHRINKAGE = 1.0, 0.3
+"""Lambda of the whitenings: the defaults of `detector.whitening` and `embedding.whitening`."""
+NORMAL_REGIONS = 200
 SEEDS = (0, 1, 2)
 Labels = NDArray[np.int64]
 
@@ -121,17 +126,23 @@ class NearestPatch:
 
     Args:
         memory: (M, D) float32, M a multiple of 8.
+        whitened: relative to what the memory varies in, as the built-in detector has it.
     """
 
-    def __init__(self, memory: Tensor) -> None:
-        self.centre = memory.mean(0)
-        self.memory = memory - self.centre
+    def __init__(self, memory: Tensor, whitened: bool = False) -> None:
+        found = whitening_of(memory, PATCH_SHRINKAGE) if whitened else None
+        self.centre, self.matrix = (memory.mean(0), None) if found is None else found
+        self.memory = self._relative(memory)
         self.half = self.memory.to(torch.bfloat16).T.contiguous()
         self.norm = (self.memory.square().sum(1) / 2).to(torch.bfloat16)
 
+    def _relative(self, patches: Tensor) -> Tensor:
+        x = patches - self.centre
+        return x if self.matrix is None else x @ self.matrix
+
     def __call__(self, patches: Tensor) -> Tensor:
         """(P, D) -> (P,)."""
-        x = patches - self.centre
+        x = self._relative(patches)
         products = torch.addmm(self.norm, x.to(torch.bfloat16), self.half, alpha=-1)
         parts = products.unflatten(1, (8, -1))
         found = parts.argmin(2) + torch.arange(8) * parts.shape[2]
@@ -141,16 +152,23 @@ class NearestPatch:
 
 @torch.inference_mode()
 def anomaly_maps(
-    network: Network, memories: list[Tensor], test: list[NDArray[np.uint8]]
+    network: Network,
+    memories: list[Tensor],
+    test: list[NDArray[np.uint8]],
+    whitened: bool = False,
 ) -> NDArray[np.float32]:
-    """Distance to the nearest remembered patch: (seeds, images, h, w)."""
-    searches = [NearestPatch(m) for m in memories]
+    """Distance to the nearest remembered patch: (seeds, images, h, w); smoothed if whitened."""
+    searches = [NearestPatch(m, whitened) for m in memories]
     maps = []
     for image in test:
         features = half_maps(network, [image])
         patches = patch_grid(features)[0]
         side = features[0].shape[-2:]
-        maps.append(torch.stack([search(patches).view(side) for search in searches]))
+        found = torch.stack([search(patches).view(side) for search in searches])
+        if whitened:
+            smooth = [cv2.GaussianBlur(one.numpy(), (0, 0), 1.0) for one in found]
+            found = torch.from_numpy(np.stack(smooth))
+        maps.append(found)
     return torch.stack(maps, dim=1).numpy().astype(np.float32)
 
 
@@ -183,9 +201,11 @@ def weighted_mean(layer: Tensor, logits: Tensor) -> Tensor:
     return (layer.flatten(2) * weights.unsqueeze(1)).sum(2)
 
 
-@torch.inference_mode()
 def map_weighted(
-    network: Network, test: list[NDArray[np.uint8]], maps: NDArray[np.float32]
+    network: Network,
+    test: list[NDArray[np.uint8]],
+    maps: NDArray[np.float32],
+    normal: list[NDArray[np.uint8]],
 ) -> dict[str, NDArray[np.float32]]:
     """Map-weighted region features, L2-normalised, by way.
 
@@ -195,35 +215,57 @@ def map_weighted(
     deviation), ``patches`` (together, with the descriptors of the patch memory, where those for
     pooling are others) and, of networks with a class token, ``token``: the same logits, 0 at
     their maximum, as bias, and ``both``: ``together`` and ``token`` side by side, equally long.
+    ``together, whitened`` and ``token, whitened`` are relative to what `NORMAL_REGIONS` normal
+    images say under the maps of test images drawn at random (seed 0).
     """
     smooth = F.avg_pool2d(torch.from_numpy(maps).unsqueeze(1), 3, 1, 1, count_include_pad=False)
     logits = smooth / (0.5 * smooth.std())
+    found = _pooled(network, test, logits)
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(len(normal))[:NORMAL_REGIONS]
+    lent = torch.from_numpy(rng.integers(0, len(test), len(chosen)))
+    ground = _pooled(network, [normal[i] for i in chosen], logits[lent])
+    for way in ("together", "token"):
+        whitening = whitening_of(ground[way], REGION_SHRINKAGE) if way in ground else None
+        if whitening is not None:
+            found[f"{way}, whitened"] = (found[way] - whitening[0]) @ whitening[1]
+    if "token, whitened" in found:
+        both = [F.normalize(found[f"{way}, whitened"], dim=1) for way in ("together", "token")]
+        found["both, whitened"] = torch.cat(both, dim=1)
+    return {way: F.normalize(rows, dim=1).numpy() for way, rows in found.items()}
+
+
+@torch.inference_mode()
+def _pooled(network: Network, images: list[NDArray[np.uint8]], logits: Tensor) -> dict[str, Tensor]:
+    """Features (N, D) of images under logits (N, 1, h, w), by way, not whitened.
+
+    Those that are compared by length are L2-normalised.
+    """
     parts: dict[str, list[Tensor]] = {}
-    for start in range(0, len(test), 8):
-        images, part = test[start : start + 8], logits[start : start + 8]
-        found = half_maps(network, images, pooling=True)
+    for start in range(0, len(images), 8):
+        some, part = images[start : start + 8], logits[start : start + 8]
+        found = half_maps(network, some, pooling=True)
         layers = [weighted_mean(layer, part) for layer in found]
         together = torch.cat(layers, dim=1)
         rows = {
-            "together": together,
+            "together": F.normalize(together, dim=1),
             "each": torch.cat([F.normalize(x, dim=1) for x in layers], dim=1),
             "sharper": torch.cat([weighted_mean(layer, 2 * part) for layer in found], dim=1),
             "contrast": together - torch.cat([layer.mean((2, 3)) for layer in found], dim=1),
         }
         if isinstance(network, Embedded):
-            patches = [weighted_mean(layer, part) for layer in half_maps(network, images)]
+            patches = [weighted_mean(layer, part) for layer in half_maps(network, some)]
             rows["patches"] = torch.cat(patches, dim=1)
-        for way, vectors in rows.items():
-            parts.setdefault(way, []).append(vectors)
         if isinstance(network, TinyViT | Embedded):
             bias = F.adaptive_avg_pool2d(part, 16).flatten(1)
             bias = bias - bias.amax(1, keepdim=True)
             with torch.autocast("cpu", torch.bfloat16):
-                token = network.tokens(to_tensor(images), [bias])[0].float()
-            parts.setdefault("token", []).append(token)
-            both = [F.normalize(x, dim=1) for x in (together, token)]
-            parts.setdefault("both", []).append(torch.cat(both, dim=1))
-    return {way: F.normalize(torch.cat(p), dim=1).numpy() for way, p in parts.items()}
+                token = network.tokens(to_tensor(some), [bias])[0].float()
+            rows["token"] = F.normalize(token, dim=1)
+            rows["both"] = torch.cat([rows["together"], rows["token"]], dim=1)
+        for way, vectors in rows.items():
+            parts.setdefault(way, []).append(vectors)
+    return {way: torch.cat(rows) for way, rows in parts.items()}
 
 
 def ward(features: NDArray[np.float32], types: Labels, k: int = 6) -> dict[str, float]:

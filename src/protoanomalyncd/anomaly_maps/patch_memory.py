@@ -222,7 +222,6 @@ class PatchMemory:
         """
         shapes = {key: (tuple(value.shape), value.dtype) for key, value in sorted(state.items())}
         memory, centre, matrix = (state.get(name) for name in ("memory", "centre", "matrix"))
-        width = None if centre is None else len(centre)
         if (
             memory is None
             or centre is None
@@ -232,7 +231,9 @@ class PatchMemory:
             or {memory.dtype, centre.dtype} != {torch.float32}
             or (
                 matrix is not None
-                and (matrix.shape != (width, width) or matrix.dtype != torch.float32)
+                and (
+                    matrix.shape != (*centre.shape, *centre.shape) or matrix.dtype != torch.float32
+                )
             )
         ):
             raise ModelFormatError(

@@ -21,8 +21,10 @@ from protoanomalyncd.vit import create_backbone
 from tests.unit.anomaly_maps.fakes import TinyBackbone, render_samples
 
 
-def _memory(**options: int) -> PatchMemory:
-    return PatchMemory(TinyBackbone(), **{"image_size": 96, "memory_size": 2000, **options})
+def _memory(**options: float | None) -> PatchMemory:
+    """Plain, unless asked otherwise: random features have no directions worth keeping."""
+    plain = {"image_size": 96, "memory_size": 2000, "whitening": None, "smoothing": 0.0}
+    return PatchMemory(TinyBackbone(), **{**plain, **options})
 
 
 def _maps(memory: PatchMemory, samples: list[Sample]) -> list[FloatArray]:
@@ -66,6 +68,37 @@ def test_defective_positions_score_higher_than_the_others(
 
 def test_the_grid_is_that_of_the_finest_layer(fitted: PatchMemory, normal: list[Sample]) -> None:
     assert _maps(fitted, normal[:1])[0].shape == (24, 24)
+
+
+def test_distances_are_relative_to_what_normal_patches_vary_in(normal: list[Sample]) -> None:
+    """By a loop over the patches of one image, without the memory's own code."""
+    plain = _memory(memory_size=12 * 24 * 24)
+    white = _memory(whitening=0.5, memory_size=12 * 24 * 24)
+    for memory in (plain, white):
+        memory.fit(normal[:6])
+    rows = plain.state()["memory"] + plain.state()["centre"]
+    centre = rows.double().mean(dim=0)
+    covariance = sum(torch.outer(r - centre, r - centre) for r in rows.double()) / len(rows)
+    shrunk = covariance / covariance.trace() * 24 + 0.5 * torch.eye(24)
+    matrix = torch.linalg.inv(torch.linalg.cholesky(shrunk))
+    image = white._read(normal[7])
+    assert isinstance(image, np.ndarray)
+    patches = white._describe(image).flatten(1).T.double()
+    known = (rows.double() - centre) @ matrix.T
+    expected = [
+        min(float((q - k).norm()) for k in known) for q in (patches[:5] - centre) @ matrix.T
+    ]
+    found = _maps(white, normal[7:8])[0].ravel()[:5]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_maps_are_smoothed(normal: list[Sample]) -> None:
+    rough, smooth = _memory(), _memory(smoothing=1.0)
+    for memory in (rough, smooth):
+        memory.fit(normal[:6])
+    first, second = (_maps(m, normal[7:8])[0] for m in (rough, smooth))
+    assert second.std() < first.std()
+    assert second.mean() == pytest.approx(first.mean(), rel=0.05)
 
 
 def test_without_a_limit_a_training_image_has_distance_zero_and_its_maximum_has_not(
@@ -195,6 +228,8 @@ def test_unfitted_foreign_and_senseless_settings_are_refused(
         {"memory": torch.zeros(0, 3), "centre": torch.zeros(3)},
         {"memory": torch.zeros(4, 3).half(), "centre": torch.zeros(3)},
         {"memory": torch.zeros(4), "centre": torch.zeros(())},
+        {"memory": torch.zeros(4, 3), "centre": torch.zeros(3), "matrix": torch.zeros(3)},
+        {"memory": torch.zeros(4, 3), "centre": torch.zeros(3), "matrix": torch.zeros(2, 2)},
     ],
 )
 def test_damaged_state_is_refused(state: dict[str, torch.Tensor]) -> None:

@@ -214,6 +214,25 @@ def test_entropy_runs_from_zero_to_log_k() -> None:
 
 
 @DTYPES
+def test_divergence_from_a_prior_by_loops(dtype: torch.dtype) -> None:
+    logits, prior = draw(9, 4, dtype=dtype) * 5, [0.4, 0.3, 0.2, 0.1]
+    rows = [softmax(row) for row in logits.tolist()]
+    expected = 0.0
+    for c in range(4):
+        mean = sum(row[c] for row in rows) / 9
+        expected += mean * math.log(mean / prior[c])
+    assert_equals(entropy_loss(logits, torch.tensor(prior, dtype=dtype)), expected, dtype)
+
+
+def test_an_even_prior_changes_nothing_and_the_wrong_number_is_refused() -> None:
+    logits = draw(9, 4) * 5
+    even = entropy_loss(logits, torch.full((4,), 0.25, dtype=logits.dtype))
+    torch.testing.assert_close(even, entropy_loss(logits))
+    with pytest.raises(ValueError, match=r"expected prior \(4,\), got \(3,\)"):
+        entropy_loss(logits, torch.ones(3))
+
+
+@DTYPES
 def test_entropy_of_a_collapsed_batch_has_a_finite_gradient(dtype: torch.dtype) -> None:
     logits = torch.tensor([[2000.0, 0.0, -2000.0]], dtype=dtype, requires_grad=True)
     entropy_loss(logits).backward()
