@@ -79,6 +79,7 @@ BAD: dict[str, list[Any]] = {
     "prototypes.normal_correction": ["yes", None],
     "prototypes.generalised": [1],
     "prototypes.start": ["zeros"],
+    "prototypes.settle": ["yes", 1, None],
     "prototypes.n_heads": [0, 1.5],
     "prototypes.entropy_over": ["known"],
     "prototypes.entropy_prior": ["end", None],

@@ -165,6 +165,9 @@ class PrototypeConfig:
         generalised: unlabelled crops may belong to known classes too; pseudo-labels and entropy
             run over all samples and all classes (SimGCD).
         start: prototypes start at ``clusters`` (k-means) or at ``random``.
+        settle: prototypes that started at clusters are placed anew when training has ended, at the
+            clusters of the trained embeddings; False = they stay where training left them, as
+            published.
         n_heads: independent sets of prototypes on one backbone; their losses are averaged, and
             the one with the lowest mean cluster loss in the last epoch is kept.
         supervised_weight: lambda, the share of the labelled terms.
@@ -198,6 +201,7 @@ class PrototypeConfig:
     normal_correction: bool = True
     generalised: bool = False
     start: Literal["clusters", "random"] = "clusters"
+    settle: bool = True
     n_heads: int = 1
     supervised_weight: float = 0.35
     entropy_weight: float = 2.0

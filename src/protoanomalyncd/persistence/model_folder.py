@@ -53,8 +53,11 @@ __all__ = ["load_model", "save_model"]
 
 _BESIDE_THE_TAIL = ("whitening", "descriptors")
 """Fitted parts of an encoder that a model may have or lack."""
+_DETECTOR_BEFORE: dict[str, dict[str, Any]] = {
+    "patch_memory": {"whitening": None, "smoothing": 0.0}
+}
 _BEFORE = {"descriptor_weight": 0.0, "whitening": None}
-"""What models were that were written before these settings."""
+"""What detectors and embeddings were in models that were written before these settings."""
 
 
 def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
@@ -174,7 +177,7 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     detector = values["detector"]
     model._source = create(
         detector["name"],
-        detector["arguments"],
+        _DETECTOR_BEFORE.get(detector["name"], {}) | detector["arguments"],
         backbone=backbone,
         device=model.config.device,
         search=model.config.detector.search,

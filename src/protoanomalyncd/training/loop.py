@@ -108,9 +108,16 @@ class Trainer:
             if on_progress:
                 on_progress(epoch + 1, self.training.epochs, history[-1])
         self.rivals.keep_best(self.head)
+        if self.prototypes.settle:
+            self._place_prototypes()
         return history
 
     def _place_prototypes(self) -> None:
+        """Put the prototypes where the embeddings' classes and clusters are.
+
+        Done before training, and again after it (*ours*): pseudo-labels bring regions nearer to
+        the prototype that they began with, and hold those there that a better one would have now.
+        """
         if self.prototypes.start == "random":
             return
         embeddings = embed_cache(self.encoder, self.cache)

@@ -1,0 +1,177 @@
+"""How far patches and regions are taken relative to what is normal.
+
+Prints the tables of ``docs/defaults.md``::
+
+    .venv/bin/python -m benchmarks.choose_whitening detector
+    .venv/bin/python -m benchmarks.choose_whitening regions
+    .venv/bin/python -m benchmarks.choose_whitening training --labelled DATA/neu
+
+Sets: `benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
+(mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
+regions merged into images; images without a region are a class of their own. *training*: NMI of the
+whole job with single settings changed. No MTD image is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from protoanomalyncd.anomaly_maps import create
+from protoanomalyncd.benchmark.clustering import agglomerative, kmeans
+from protoanomalyncd.benchmark.features import class_tokens
+from protoanomalyncd.config import Config
+from protoanomalyncd.datasets import load_dataset
+from protoanomalyncd.discovery.evidence import metrics_of
+from protoanomalyncd.discovery.merge_regions import merge_regions
+from protoanomalyncd.discovery.metrics import evaluate
+from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.fitting import Fit
+from protoanomalyncd.stages import CroppedImage
+from protoanomalyncd.training import CropSet
+from protoanomalyncd.vit import GuidedEncoder, create_backbone
+
+from .line_sets import COUNTS, PRODUCTS, write_line_set
+
+SHRINKAGES: tuple[float | None, ...] = (None, 3.0, 1.0, 0.3, 0.1)
+SMOOTHINGS = (0.0, 0.7, 1.0, 1.5)
+N_CLASSES = len(COUNTS) + 1
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "embedding.whitening none": {"embedding": {"whitening": None}},
+    "entropy_prior uniform": {"prototypes": {"entropy_prior": "uniform"}},
+    "normal_correction false": {"prototypes": {"normal_correction": False}},
+    "normal_correction true": {"prototypes": {"normal_correction": True}},
+    "no pseudo-labels": {"prototypes": {"pseudo_label_weight": 0.0, "entropy_weight": 0.0}},
+}
+
+
+def main() -> int:
+    """Print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["detector", "regions", "training"])
+    parser.add_argument("--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS)
+    parser.add_argument("--labelled", type=Path, help="base set of the part training")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for product in options.products:
+            folder = write_line_set(product, Path(scratch))
+            if options.part == "detector":
+                rows: Mapping[str, tuple[float, ...]] = detector(folder)
+            elif options.part == "regions":
+                rows = regions(folder, Path(scratch) / f"{product}-work")
+            else:
+                rows = training(folder, Path(scratch) / f"{product}-work", options)
+            print(product, rows, file=sys.stderr, flush=True)
+            for title, values in rows.items():
+                found.setdefault(title, []).append(values)  # type: ignore[arg-type]
+    print(f"| variant | {' | '.join(options.products)} | mean |")
+    print("|---" * (len(options.products) + 2) + "|")
+    for title, cells in found.items():
+        each = [" / ".join(f"{v:.3f}" for v in cell) for cell in cells]  # type: ignore[str-bytes-safe]
+        mean = " / ".join(f"{v:.3f}" for v in np.mean(cells, axis=0))
+        print(f"| {title} | {' | '.join(each)} | {mean} |")
+    return 0
+
+
+def detector(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Image AUROC by whitening and smoothing."""
+    dataset = load_dataset(folder)
+    bad = [sample.label != "good" for sample in dataset.unlabelled]
+    out = {}
+    for shrinkage in SHRINKAGES:
+        source = create(
+            "patch_memory",
+            backbone=create_backbone("embedded"),
+            whitening=shrinkage,
+            smoothing=0.0,
+        )
+        source.fit(dataset.normal)
+        maps = [np.asarray(amap) for _, amap in source.score(dataset.unlabelled)]
+        for width in SMOOTHINGS:
+            smooth = maps if width == 0 else [cv2.GaussianBlur(m, (0, 0), width) for m in maps]
+            scores = [float(m.max()) for m in smooth]
+            out[f"whitening {shrinkage or 'none'}, smoothing {width:g}"] = (
+                float(roc_auc_score(bad, scores)),
+            )
+    return out
+
+
+def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
+    """NMI of k-means and Ward by whitening."""
+    config = Config(n_novel_classes=N_CLASSES)
+    backbone = create_backbone("embedded")
+    dataset = load_dataset(folder)
+    fit = Fit(config, work, lambda *_: None, [])
+    source = ProtoAnomalyNCD(config)._create_source(backbone, dataset, None)
+    found, crops, _ = fit.cut(*fit.score(source, dataset), None)
+    out = {}
+    for shrinkage in SHRINKAGES:
+        embedding = dataclasses.replace(config.embedding, whitening=shrinkage)
+        encoder = GuidedEncoder(backbone, embedding)
+        if encoder.whitening is not None:
+            fit._fit_whitening(encoder, encoder.whitening, crops)
+            (work / "whitening.safetensors").unlink()
+        out[f"whitening {shrinkage or 'none'}"] = _clustered(
+            class_tokens(encoder, crops), found, crops
+        )
+    return out
+
+
+def _clustered(z: Tensor, found: list[CroppedImage], crops: CropSet) -> tuple[float, float]:
+    """NMI of k-means and of Ward; images without a region are class 0."""
+    points, holds = z.double().numpy(), crops.anomalous
+    ways = [lambda x, k, s=seed: kmeans(x, k, s) for seed in range(3)]
+    out = []
+    for cluster in (*ways, agglomerative):
+        ids = np.zeros(len(points), np.int64)
+        if holds.all():
+            ids = cluster(points, N_CLASSES)
+        else:
+            ids[holds] = 1 + cluster(points[holds], N_CLASSES - 1)
+        index = torch.tensor([i for i, one in enumerate(found) for _ in one.regions])
+        areas = [0.0 if r.whole_image else r.area for one in found for r in one.regions]
+        one_hot = torch.eye(N_CLASSES, dtype=torch.float64)[torch.from_numpy(ids)]
+        merged = merge_regions(one_hot, index, torch.tensor(areas, dtype=torch.float64))
+        truth = [str(one.sample.label) for one in found]
+        out.append(evaluate(truth, merged.argmax(dim=1).tolist()).nmi)
+    return float(np.mean(out[:-1])), out[-1]
+
+
+def training(folder: Path, work: Path, options: argparse.Namespace) -> dict[str, tuple[float, ...]]:
+    """NMI of the whole job, seed 0, by variant; they share maps, crops and tokens."""
+    out = {}
+    for title in options.variants:
+        values = Config(n_novel_classes=N_CLASSES).to_dict()
+        values["training"] |= {"epochs": options.epochs, "labelled_per_class": 40}
+        for part, changes in VARIANTS[title].items():
+            values[part] |= changes
+        model = ProtoAnomalyNCD(Config.from_dict(values))
+        for stale in ("training/checkpoint.json", "whitening.safetensors"):
+            (work / stale).unlink(missing_ok=True)
+        model.fit(folder, labelled=options.labelled, work_dir=work)
+        metrics = metrics_of(model.discovery_)
+        out[title] = (float("nan") if metrics is None else metrics.nmi,)
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())
