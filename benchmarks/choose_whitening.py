@@ -128,8 +128,7 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
         embedding = dataclasses.replace(config.embedding, whitening=shrinkage)
         encoder = GuidedEncoder(backbone, embedding)
         if encoder.whitening is not None:
-            fit._fit_whitening(encoder, encoder.whitening, crops)
-            (work / "whitening.safetensors").unlink()
+            encoder.whitening.fit(fit.normal_views(encoder, crops)[0])
         out[f"whitening {shrinkage or 'none'}"] = _clustered(
             class_tokens(encoder, crops), found, crops
         )
@@ -165,7 +164,7 @@ def training(folder: Path, work: Path, options: argparse.Namespace) -> dict[str,
         for part, changes in VARIANTS[title].items():
             values[part] |= changes
         model = ProtoAnomalyNCD(Config.from_dict(values))
-        for stale in ("training/checkpoint.json", "whitening.safetensors"):
+        for stale in ("training/checkpoint.json", "normal.safetensors"):
             (work / stale).unlink(missing_ok=True)
         model.fit(folder, labelled=options.labelled, work_dir=work)
         metrics = metrics_of(model.discovery_)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import Dataset, LabelledSet, read_image, take_per_class
+from protoanomalyncd.datasets import Dataset, LabelledSet, take_per_class
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.count import Embedded, estimate_count
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import (
     RegionFeatures,
     create_outlier_score,
@@ -25,12 +26,19 @@ from protoanomalyncd.discovery.outliers import (
 )
 from protoanomalyncd.errors import ConfigurationError, InputError
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
-from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
+from protoanomalyncd.normal_places import lender, look_normal, normal_views, places_of
+from protoanomalyncd.persistence.files import (
+    load_prefixed,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.prototypes.class_kappas import fit_kappas
 from protoanomalyncd.regions.map_range import background_level, fit_range
-from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place, normal_crops
+from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Place, normal_crops
 from protoanomalyncd.stages import (
     CroppedImage,
     Progress,
@@ -40,11 +48,9 @@ from protoanomalyncd.stages import (
     label_crops,
     score_maps,
 )
-from protoanomalyncd.structures import CountEstimate, FloatArray, MapRange, Sample, Skipped
+from protoanomalyncd.structures import CountEstimate, MapRange, Sample, Skipped
 from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
-from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import Backbone, GuidedEncoder
-from protoanomalyncd.vit.whitening import NormalWhitening
 
 __all__ = ["Fit", "check_device"]
 
@@ -81,6 +87,7 @@ class Fit:
         map_range: range of the maps, known after `score`.
         base_classes: names of the known classes, known after `cut`.
         count: estimate of the number of classes, after `learn`; None where it was given.
+        normality: tells which regions look normal, after `learn`; None where none is to.
     """
 
     map_range: MapRange
@@ -96,7 +103,9 @@ class Fit:
         self.objects = ObjectStore(work / "objects")
         self.notes: list[Skipped] = []
         self.count: CountEstimate | None = None
+        self.normality: NormalGate | None = None
         self._places: list[Place] = []
+        self._knows_normal = False
         self._crop_sizes: list[tuple[int, int]] = []
         work.mkdir(parents=True, exist_ok=True)
 
@@ -115,28 +124,11 @@ class Fit:
         self.skipped += left_out
         self.skipped += score_maps(source, [s for _, s in ordered], store, self.on_progress)
         self.map_range = _range_of(ordered, store, normal_maxima, self.config, self.skipped)
-        if self.config.embedding.whitening is not None:
-            self._places = self._normal_places(dataset.normal, ordered, store)
+        embedding = self.config.embedding
+        self._knows_normal = bool(dataset.normal) and self.config.mebin.normals_in_set
+        if embedding.whitening is not None or (self._knows_normal and embedding.verify > 0):
+            self._places = places_of(dataset.normal, ordered, store, self.map_range)
         return ordered, store
-
-    def _normal_places(
-        self, normal: Sequence[Sample], ordered: list[tuple[str, Sample]], store: MapStore
-    ) -> list[Place]:
-        """Normal images, or where there are none the quiet parts of the unlabelled ones."""
-        if normal:
-            return [
-                Place(key, partial(read_image, sample.path))
-                for key, sample in by_content(normal, [])
-            ]
-
-        def scores(name: str) -> FloatArray:
-            return self.map_range.normalise(store.get(name))
-
-        return [
-            Place(key, partial(read_image, sample.path), partial(scores, sample.name))
-            for key, sample in ordered
-            if sample.name in store
-        ]
 
     def cut(
         self,
@@ -170,14 +162,16 @@ class Fit:
     def learn(
         self, backbone: Backbone, crops: CropSet, known: CropSet | None
     ) -> tuple[GuidedEncoder, PrototypeHead, list[dict[str, float]]]:
-        """Tokens of all views, the number of classes, then the tail and the prototypes."""
+        """Tokens of all views, the number of classes, then the tail and the prototypes.
+
+        Leaves in `normality` what tells regions that look normal.
+        """
         config = self.config
         everything = crops if known is None else CropSet.concatenate(crops, known)
         # Here again: a call that goes on must start the layers as the first one did.
         torch.manual_seed(config.seed)
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
-        if encoder.whitening is not None:
-            self._fit_whitening(encoder, encoder.whitening, crops)
+        self._meet_normal(encoder, crops)
         if encoder.descriptors is not None:
             encoder.descriptors.fit(torch.from_numpy(np.array(crops.descriptors)))
         cache = fill_token_cache(
@@ -191,9 +185,13 @@ class Fit:
             config.training.cache_gb,
             config.prototypes.normal_part_weight > 0,
         )
+        anomalous, scores, labels = everything.tensors()
+        if self.normality is not None:
+            anomalous &= (labels >= 0) | ~look_normal(self.normality, cache)
+        numbers = (anomalous, scores, labels)
         n_novel = config.n_novel_classes
         if n_novel == "auto":
-            self.count = self._count_classes(encoder, cache, everything)
+            self.count = self._count_classes(encoder, cache, numbers)
             n_novel = self.count.n_classes
         head = PrototypeHead(
             encoder.embed_dim,
@@ -206,7 +204,7 @@ class Fit:
             encoder,
             head,
             cache,
-            *everything.tensors(),
+            *numbers,
             config.training,
             config.prototypes,
             config.seed,
@@ -216,35 +214,44 @@ class Fit:
         )
         return encoder.eval(), head.eval(), history
 
-    def _fit_whitening(
-        self, encoder: GuidedEncoder, whitening: NormalWhitening, crops: CropSet
-    ) -> None:
-        """Embeddings of normal places, before anything is trained; kept for a call that goes on."""
-        kept = self.work / "whitening.safetensors"
-        if kept.is_file():
-            whitening.load_state_dict(read_tensors(kept))
+    def _meet_normal(self, encoder: GuidedEncoder, crops: CropSet) -> None:
+        """Learn what normal places look like; kept for a call that goes on.
+
+        Fits the encoder's whitening, before anything is trained, and `normality`.
+        """
+        share = self.config.embedding.verify if self._knows_normal else 0.0
+        gate = NormalGate(encoder.frozen_dim, share).to(self.config.device) if share > 0 else None
+        self.normality = gate
+        parts = {"whitening": encoder.whitening, "normality": gate}
+        wanted = {name: part for name, part in parts.items() if part is not None}
+        kept = self.work / "normal.safetensors"
+        if not wanted:
             return
-        regions = np.flatnonzero(crops.anomalous).tolist()
+        if kept.is_file():
+            tensors = read_tensors(kept)
+            for name, part in wanted.items():
+                load_prefixed(part, tensors, f"{name}/")
+            return
+        cls, frozen = self.normal_views(encoder, crops)
+        if encoder.whitening is not None:
+            encoder.whitening.fit(cls)
+        if gate is not None:
+            gate.fit(frozen)
+        write_tensors(
+            kept,
+            {f"{n}/{k}": v for n, part in wanted.items() for k, v in part.state_dict().items()},
+        )
 
-        def lend(number: int) -> Lent:
-            row = regions[number]
-            return Lent(self._crop_sizes[row], crops.masks[row], crops.maps[row])
-
-        rows = []
-        side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
-        drawn = normal_crops(self._places, len(regions), lend, self.config.crops, self.config.seed)
-        for done, crop in enumerate(drawn, 1):
-            seen = plain_view(crop.image, crop.mask, crop.amap, side, mask_only)
-            window, values = (torch.from_numpy(part)[None].to(self.config.device) for part in seen)
-            with torch.no_grad():
-                rows.append(encoder.class_token(encoder.tokens(window, values)))
-            self.on_progress("embed normal places", done, NORMAL_CROPS)
-        if rows:
-            whitening.fit(torch.cat(rows))
-        write_tensors(kept, whitening.state_dict())
+    def normal_views(self, encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]:
+        """Class tokens (n, C) and frozen views (n, D) of normal places, after `cut`."""
+        lent = lender(crops, self._crop_sizes)
+        drawn = normal_crops(self._places, *lent, self.config.crops, self.config.seed)
+        return normal_views(
+            encoder, drawn, lambda done: self.on_progress("embed normal places", done, NORMAL_CROPS)
+        )
 
     def _count_classes(
-        self, encoder: GuidedEncoder, cache: TokenCache, crops: CropSet
+        self, encoder: GuidedEncoder, cache: TokenCache, numbers: tuple[Tensor, Tensor, Tensor]
     ) -> CountEstimate:
         """The number of classes before anything is trained; what a call has left is found again."""
         finished, partial = self.work / "count.json", self.work / "count_scores.json"
@@ -258,10 +265,7 @@ class Fit:
             self.on_progress("count classes", len(scores), total)
 
         estimate = estimate_count(
-            Embedded(
-                torch.stack(views, dim=1),
-                *crops.tensors(),
-            ),
+            Embedded(torch.stack(views, dim=1), *numbers),
             self.config.count,
             self.config.prototypes,
             self.config.seed,
@@ -285,12 +289,13 @@ class Fit:
             head,
             config.prototypes.temperature,
             create_outlier_score(config.outliers.score),
+            normality=self.normality,
         )
         seen = classifier.look(crops)
         if config.prototypes.kappa == "per_class":
             novel = classifier.cosines(seen.embeddings)[:, head.n_base :]
             classifier.kappas = fit_kappas(novel, encoder.embed_dim)
-        class_ids = classifier.posterior(seen.embeddings).argmax(dim=1)
+        class_ids = classifier.probabilities(seen).argmax(dim=1)
         counts = torch.bincount(class_ids, minlength=head.n_novel)
         largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
         head.reorder_novel([0, *largest_first])
@@ -320,7 +325,7 @@ class Fit:
         product is no outlier then.
         """
         config, prototypes = self.config, classifier.head.prototypes.detach().cpu()
-        answers = classifier.posterior(seen.embeddings, config.classes).argmax(dim=1)
+        answers = classifier.probabilities(seen, config.classes).argmax(dim=1)
         places, index = classifier.prototype_of(answers), image_numbers(crops.keys)
         if config.classes == "all" and known is not None:
             labelled = classifier.look(known)

@@ -61,6 +61,7 @@ BAD: dict[str, list[Any]] = {
     "embedding.input_size": [16, 257],
     "embedding.descriptor_weight": [-0.1, 1.0, math.nan, "much"],
     "embedding.precision": ["float16"],
+    "embedding.verify": [-0.1, 1.0, math.nan],
     "embedding.whitening": [0.0, -1.0, math.nan],
     "embedding.guidance.hide_class_key": ["yes", 1],
     "embedding.guidance.mode": ["strong"],

@@ -28,7 +28,7 @@ _TRAINING = (
     "checkpoint_every",
 )
 _LOOP = tuple(f"training.{name}" for name in _TRAINING)
-_AFTER_TOKENS = ("embedding.descriptor_weight", "embedding.whitening")
+_AFTER_TOKENS = ("embedding.descriptor_weight", "embedding.whitening", "embedding.verify")
 _EMBEDDING = ("embedding.guidance", "embedding.input_size", *_AFTER_TOKENS)
 
 WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {

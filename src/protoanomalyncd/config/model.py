@@ -99,6 +99,9 @@ class EmbeddingConfig:
         whitening: embeddings are taken relative to those of normal places, so that the ground
             counts less: lambda, above 0, the shrinkage of that whitening (the larger, the less is
             changed); None = they are taken as they are, as published.
+        verify: regions that look as normal as this share of normal places counts as normal, in
+            [0, 1); 0 = every region counts. Without effect where no normal images are known, or
+            `MEBinConfig.normals_in_set` is false.
         precision: ``float32``, or ``bfloat16`` for the products in the frozen blocks (autocast);
             about twice as fast on accelerators and on CPUs that know it (AVX-512 BF16, AMX), slower
             on others. Fit and predict of one model use the same.
@@ -109,6 +112,7 @@ class EmbeddingConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     descriptor_weight: float = 0.0
     whitening: float | None = 0.3
+    verify: float = 0.95
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -127,6 +131,7 @@ class EmbeddingConfig:
             "above 0 or null",
             self.whitening,
         )
+        require(0 <= self.verify < 1, "embedding.verify", "in [0, 1)", self.verify)
         require(
             self.precision in ("float32", "bfloat16"),
             "embedding.precision",
@@ -296,7 +301,7 @@ class TrainingConfig:
             need more stops before it computes them, and says how many views would fit.
     """
 
-    epochs: int = 30
+    epochs: int = 15
     views: int = 4
     recolouring: Literal["default", "reference"] = "default"
     sampling: Literal["every_crop", "weighted"] = "every_crop"

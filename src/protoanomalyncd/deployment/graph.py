@@ -66,6 +66,8 @@ class ClassifierGraph(nn.Module):
         self.encoder = copy.deepcopy(classifier.encoder).cpu().eval()
         self.head = copy.deepcopy(classifier.head).cpu().eval()
         self.outlier = ScoreGraph(classifier.outlier_score)
+        gate = classifier.normality
+        self.normality = None if gate is None else copy.deepcopy(gate).cpu().eval()
         self.temperature = classifier.temperature
         slope, shift = (
             (None, None)
@@ -103,7 +105,12 @@ class ClassifierGraph(nn.Module):
             logits = torch.cat([logits[:, :n_base], novel], dim=1)
         posterior = torch.softmax(logits, dim=1)
         probabilities = restrict_to_novel(posterior, n_base)[:, n_base:]
-        outlier = self.outlier(z, self.encoder.frozen_view(tokens))
+        frozen = self.encoder.frozen_view(tokens)
+        if self.normality is not None:
+            looks_normal = self.normality(frozen).to(probabilities.dtype)[:, None]
+            first = (torch.arange(probabilities.shape[1]) == 0).to(probabilities.dtype)
+            probabilities = looks_normal * first + (1 - looks_normal) * probabilities
+        outlier = self.outlier(z, frozen)
         class_id = probabilities.argmax(dim=1)
         if self.threshold is not None:
             class_id = torch.where(outlier > self.threshold, OUTLIER, class_id)

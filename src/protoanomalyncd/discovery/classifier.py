@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.merge_regions import merge_regions
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
 from protoanomalyncd.pipeline import in_order, worker_count
 from protoanomalyncd.prototypes.class_kappas import ClassKappas
@@ -75,6 +76,7 @@ class RegionClassifier:
         outlier_score: fitted score.
         threshold: rejects what scores higher; None = nothing.
         kappas: concentrations of the N novel classes; None = 1 / temperature for all.
+        normality: tells which regions look normal, and belong to novel class 0; None = none do.
     """
 
     encoder: GuidedEncoder
@@ -83,6 +85,7 @@ class RegionClassifier:
     outlier_score: OutlierScore
     threshold: float | None = None
     kappas: ClassKappas | None = None
+    normality: NormalGate | None = None
 
     @torch.no_grad()
     def look(self, crops: CropSet) -> RegionFeatures:
@@ -136,9 +139,21 @@ class RegionClassifier:
         return torch.cat([posterior[:, n_base:], posterior[:, :n_base]], dim=1)
 
     @torch.no_grad()
+    def probabilities(self, regions: RegionFeatures, classes: Classes = "novel") -> Tensor:
+        """R regions -> `posterior`; those that look normal belong to novel class 0 (R, A)."""
+        found = self.posterior(regions.embeddings, classes)
+        if self.normality is None:
+            return found
+        gate = self.normality
+        rows = [gate(regions.frozen[r : r + 1].to(gate.centre)) for r in range(len(regions))]
+        normal = torch.zeros_like(found)
+        normal[:, 0] = 1
+        return torch.where(torch.cat(rows).cpu()[:, None], normal, found) if rows else found
+
+    @torch.no_grad()
     def classify(self, regions: RegionFeatures, classes: Classes = "novel") -> RegionScores:
         """R regions -> classes, region by region."""
-        probabilities = self.posterior(regions.embeddings, classes)
+        probabilities = self.probabilities(regions, classes)
         outlier = torch.cat(
             [self.outlier_score.score(regions[r : r + 1]) for r in range(len(regions))]
         )

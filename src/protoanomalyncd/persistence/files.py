@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from protoanomalyncd.errors import ModelFormatError, OutputError
 
 if TYPE_CHECKING:
-    from torch import Tensor  # an exported model writes and reads files without torch
+    from torch import Tensor, nn  # an exported model writes and reads files without torch
 
 __all__ = [
     "ensure_folder",
@@ -86,6 +86,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, save(flat))
+
+
+def load_prefixed(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Load the tensors whose names begin with `prefix` into a module that has just these."""
+    module.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

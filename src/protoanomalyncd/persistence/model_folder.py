@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config
 from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import create_outlier_score
 from protoanomalyncd.errors import (
     ModelFormatError,
@@ -28,6 +29,7 @@ from protoanomalyncd.errors import (
 from protoanomalyncd.localisation import create_localiser
 from protoanomalyncd.persistence.files import (
     ensure_folder,
+    load_prefixed,
     read_json,
     read_tensors,
     write_json,
@@ -56,7 +58,7 @@ _BESIDE_THE_TAIL = ("whitening", "descriptors")
 _DETECTOR_BEFORE: dict[str, dict[str, Any]] = {
     "patch_memory": {"whitening": None, "smoothing": 0.0}
 }
-_BEFORE = {"descriptor_weight": 0.0, "whitening": None}
+_BEFORE = {"descriptor_weight": 0.0, "whitening": None, "verify": 0.0}
 """What detectors and embeddings were in models that were written before these settings."""
 
 
@@ -88,6 +90,9 @@ def save_model(model: ProtoAnomalyNCD, folder: Path) -> Path:
             part = getattr(classifier.encoder, name)
             if part is not None:
                 tensors |= {f"{name}/{k}": v for k, v in part.state_dict().items()}
+        if classifier.normality is not None:
+            gate = classifier.normality.state_dict()
+            tensors |= {f"normality/{k}": v for k, v in gate.items()}
         tensors |= {f"outlier/{k}": v for k, v in classifier.outlier_score.state().items()}
         tensors["prototypes"] = classifier.head.weight
         write_tensors(temporary / MODEL_WEIGHTS, tensors)
@@ -143,12 +148,12 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
     model = cls(config, device=device)
     tensors = read_tensors(folder / MODEL_WEIGHTS)
     backbone = restore_backbone(values["backbone"])
-    _load(backbone.module(), tensors, "frozen/")
+    load_prefixed(backbone.module(), tensors, "frozen/")
     encoder = GuidedEncoder(backbone, config.embedding)
-    _load(encoder.tail, tensors, "tail/")
+    load_prefixed(encoder.tail, tensors, "tail/")
     for name in _BESIDE_THE_TAIL:
         if getattr(encoder, name) is not None:
-            _load(getattr(encoder, name), tensors, f"{name}/")
+            load_prefixed(getattr(encoder, name), tensors, f"{name}/")
     prototypes = tensors["prototypes"]
     base = tuple(values["base_classes"])
     head = PrototypeHead(
@@ -170,6 +175,7 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         outlier,
         rejection["threshold"],
         ClassKappas.from_dict(values["kappas"]) if values.get("kappas") else None,
+        _normality(encoder, config.embedding.verify, tensors),
     )
     model._catalogue = Catalogue.from_dict(values["catalogue"])
     model._map_range = MapRange(**values["map_range"])
@@ -188,6 +194,17 @@ def _build(cls: type[_Model], values: dict[str, Any], folder: Path, device: str 
         localiser["name"], localiser["arguments"], device=model.config.device
     )
     return model
+
+
+def _normality(
+    encoder: GuidedEncoder, share: float, tensors: dict[str, Tensor]
+) -> NormalGate | None:
+    """What tells regions that look normal, where the model has it."""
+    if "normality/limit" not in tensors:
+        return None
+    gate = NormalGate(encoder.frozen_dim, share)
+    load_prefixed(gate, tensors, "normality/")
+    return gate.to(next(encoder.tail.parameters()).device)
 
 
 def _describe(model: ProtoAnomalyNCD) -> dict[str, Any]:
@@ -221,9 +238,3 @@ def _narrow(tensor: Tensor) -> Tensor:
         return tensor
     half = tensor.half()
     return half if torch.equal(half.float(), tensor) else tensor
-
-
-def _load(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    module.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    )

@@ -67,7 +67,9 @@ def _export(kind: str, folder: Path) -> Exported:
     config = tiny_config(
         network,
         outliers=OutlierConfig("cosine", 0.2),
-        prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared"),
+        # An untrained network puts all regions close together: prototypes that settled among them
+        # would leave no distance that an engine's last bits do not exceed.
+        prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared", settle=False),
     )
     if kind == "vit":  # one of them with descriptors beside the embedding
         embedding = dataclasses.replace(config.embedding, descriptor_weight=0.3)
