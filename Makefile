@@ -56,7 +56,7 @@ bench-count: environment ## estimates of the number of classes -> docs/count.md;
 bench-outliers: environment ## unseen types of defect on MTD, each left out in turn -> docs/outliers.md
 	$(RUN) -m benchmarks.outliers --data $(SHARED)/data --out docs/outliers.md $(ARGS)
 
-bench-mtd: environment ## the main job on MTD over three seeds -> docs/mtd.md
+bench-mtd: environment ## the main job on MTD over five seeds -> docs/mtd.md
 	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
 
 bench-views: environment ## NMI by the number of stored views -> docs/views.md

@@ -40,6 +40,7 @@ from protoanomalyncd.discovery.count.criteria import silhouettes, ward_partition
 from protoanomalyncd.discovery.count.estimate import SILHOUETTE_WEIGHT
 from protoanomalyncd.discovery.count.graph import SCALES, eigengaps
 from protoanomalyncd.fitting import Fit
+from protoanomalyncd.normal_places import look_normal
 from protoanomalyncd.stages import label_crops
 from protoanomalyncd.training import CropSet, embed_cache, fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
@@ -204,16 +205,21 @@ def found(name: str, data: Dataset, source: str, work: Path) -> Pool:
     maps = create(source, backbone=create_backbone("embedded"))
     images, crops, _ = fit.cut(*fit.score(maps, data), None)
     types = [str(image.sample.label) for image in images for _ in image.regions]
-    return pool(name, crops, types, work)
+    return pool(name, crops, types, work, fit)
 
 
-def pool(name: str, crops: CropSet, types: list[str], work: Path) -> Pool:
+def pool(name: str, crops: CropSet, types: list[str], work: Path, fit: Fit | None = None) -> Pool:
     """Embed crops in `VIEWS` views."""
     encoder = GuidedEncoder(create_backbone("embedded"), Config().embedding)
+    if fit is not None:  # true masks come without maps: nothing says what is normal
+        fit.meet_normal(encoder, crops)
     cache = fill_token_cache(work / "tokens", crops, encoder, VIEWS - 1, seed=0)
     z = sum(embed_cache(encoder, cache, range(v, v + 1)).double() for v in range(VIEWS))
     unit = torch.nn.functional.normalize(torch.as_tensor(z), dim=1).numpy()
-    return Pool(name, unit, np.array(types), ~crops.anomalous)
+    quiet = ~crops.anomalous
+    if fit is not None and fit.normality is not None:
+        quiet |= look_normal(fit.normality, cache).numpy()
+    return Pool(name, unit, np.array(types), quiet)
 
 
 if __name__ == "__main__":

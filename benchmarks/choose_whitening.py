@@ -8,7 +8,8 @@ Prints the tables of ``docs/defaults.md``::
 
 Sets: `benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
 (mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
-regions merged into images; images without a region are a class of their own. *training*: NMI of the
+regions merged into images; images without a region are a class of their own, and regions that look
+normal with them (`embedding.verify`). *training*: NMI of the
 whole job with single settings changed. No MTD image is read.
 """
 
@@ -25,27 +26,32 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.benchmark.clustering import agglomerative, kmeans
-from protoanomalyncd.benchmark.features import class_tokens
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.evidence import metrics_of
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.stages import CroppedImage
 from protoanomalyncd.training import CropSet
+from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
+from protoanomalyncd.vit.whitening import NormalWhitening
 
 from .line_sets import COUNTS, PRODUCTS, write_line_set
 
 SHRINKAGES: tuple[float | None, ...] = (None, 3.0, 1.0, 0.3, 0.1)
 SMOOTHINGS = (0.0, 0.7, 1.0, 1.5)
+SHARES = (0.3, 0.5, 0.7, 0.9, 0.97)
+"""Of normal places that are to look normal."""
 N_CLASSES = len(COUNTS) + 1
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
@@ -116,28 +122,48 @@ def detector(folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
-    """NMI of k-means and Ward by whitening."""
+    """NMI of k-means and Ward by whitening; with the default one, by what counts as normal too."""
     config = Config(n_novel_classes=N_CLASSES)
     backbone = create_backbone("embedded")
     dataset = load_dataset(folder)
     fit = Fit(config, work, lambda *_: None, [])
     source = ProtoAnomalyNCD(config)._create_source(backbone, dataset, None)
     found, crops, _ = fit.cut(*fit.score(source, dataset), None)
-    out = {}
+    plain = GuidedEncoder(backbone, dataclasses.replace(config.embedding, whitening=None))
+    normal, frozen_normal = fit.normal_views(plain, crops)
+    tokens, frozen = _views(plain, crops)
+    out = {"whitening none": _clustered(tokens, crops.anomalous, found)}
     for shrinkage in SHRINKAGES:
-        embedding = dataclasses.replace(config.embedding, whitening=shrinkage)
-        encoder = GuidedEncoder(backbone, embedding)
-        if encoder.whitening is not None:
-            encoder.whitening.fit(fit.normal_views(encoder, crops)[0])
-        out[f"whitening {shrinkage or 'none'}"] = _clustered(
-            class_tokens(encoder, crops), found, crops
-        )
+        if shrinkage is None:
+            continue
+        whitening = NormalWhitening(tokens.shape[1], shrinkage)
+        whitening.fit(normal)
+        z = whitening(tokens)
+        out[f"whitening {shrinkage}"] = _clustered(z, crops.anomalous, found)
+        if shrinkage != config.embedding.whitening:
+            continue
+        for share in SHARES:
+            gate = NormalGate(frozen.shape[1], share)
+            gate.fit(frozen_normal)
+            holds = crops.anomalous & ~gate(frozen).numpy()
+            out[f"whitening {shrinkage}, verify {share}"] = _clustered(z, holds, found)
     return out
 
 
-def _clustered(z: Tensor, found: list[CroppedImage], crops: CropSet) -> tuple[float, float]:
-    """NMI of k-means and of Ward; images without a region are class 0."""
-    points, holds = z.double().numpy(), crops.anomalous
+def _views(encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]:
+    """Unit class tokens and frozen views of plain views."""
+    rows = []
+    for crop in zip(crops.images, crops.masks, crops.maps, strict=True):
+        window, values = plain_view(*crop, encoder.config.input_size)
+        rows.append(encoder.look(torch.from_numpy(window)[None], torch.from_numpy(values)[None]))
+    return torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
+
+
+def _clustered(
+    z: Tensor, holds: NDArray[np.bool_], found: list[CroppedImage]
+) -> tuple[float, float]:
+    """NMI of k-means and of Ward; regions that do not hold anything are class 0."""
+    points = z.double().numpy()
     ways = [lambda x, k, s=seed: kmeans(x, k, s) for seed in range(3)]
     out = []
     for cluster in (*ways, agglomerative):

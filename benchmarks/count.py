@@ -45,6 +45,7 @@ from protoanomalyncd.datasets import (
 from protoanomalyncd.discovery import evaluate
 from protoanomalyncd.discovery.count import Embedded, estimate_count
 from protoanomalyncd.fitting import Fit
+from protoanomalyncd.normal_places import look_normal
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.stages import label_crops
 from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
@@ -67,12 +68,21 @@ class Target:
         types: true type of each unlabelled crop.
         cache: tokens of all of them.
         views: embeddings of all of them, from the untrained network, (n, 3, C).
+        anomalous: whether each crop holds a region that does not look normal, bool (n,).
+        encoder: makes a fresh one, which has met normal places.
     """
 
     crops: CropSet
     types: list[str]
     cache: TokenCache
     views: torch.Tensor
+    anomalous: torch.Tensor
+    encoder: Callable[[], GuidedEncoder]
+
+    @property
+    def numbers(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`anomalous`, scores and labels, as trainer and estimate take them."""
+        return self.anomalous, *self.crops.tensors()[1:]
 
     @property
     def truth(self) -> int:
@@ -165,12 +175,9 @@ class Bench:
 
     def row(self, target: Target, seed: int) -> dict[str, Any]:
         """Estimates, and the NMI with the truth and with each estimate that differs."""
-        crops, config = target.crops, Config()
+        config = Config()
         count = estimate_count(
-            Embedded(
-                target.views,
-                *crops.tensors(),
-            ),
+            Embedded(target.views, *target.numbers),
             config.count,
             config.prototypes,
             seed,
@@ -192,13 +199,13 @@ class Bench:
         """NMI over regions after training with this number of classes."""
         torch.manual_seed(seed)
         config, crops = Config(), target.crops
-        encoder = GuidedEncoder(self.backbone, config.embedding)
+        encoder = target.encoder()
         head = PrototypeHead(encoder.embed_dim, int(crops.labels.max()) + 1, n_classes)
         trainer = Trainer(
             encoder,
             head,
             target.cache,
-            *crops.tensors(),
+            *target.numbers,
             config.training,
             config.prototypes,
             seed,
@@ -256,17 +263,34 @@ class Bench:
             for image in found
             for _ in image.regions
         ]
-        return self._target(crops, types, base, work)
+        return self._target(crops, types, base, work, fit)
 
-    def _target(self, crops: CropSet, types: list[str], base: LabelledSet, work: Path) -> Target:
+    def _target(
+        self,
+        crops: CropSet,
+        types: list[str],
+        base: LabelledSet,
+        work: Path,
+        fit: Fit | None = None,
+    ) -> Target:
         known, _ = label_crops(base, Config().crops, work / "base", silent)
         everything = CropSet.concatenate(crops, known)
-        encoder = GuidedEncoder(self.backbone, Config().embedding)
+
+        def make() -> GuidedEncoder:
+            fresh = GuidedEncoder(self.backbone, Config().embedding)
+            if fit is not None:  # true masks come without maps: nothing says what is normal
+                fit.meet_normal(fresh, crops)
+            return fresh
+
+        encoder = make()
         cache = fill_token_cache(
             work / "tokens", everything, encoder, Config().training.views, seed=0
         )
         views = [embed_cache(encoder, cache, range(v, v + 1)) for v in range(COUNT_VIEWS)]
-        return Target(everything, types, cache, torch.stack(views, dim=1))
+        anomalous, _, labels = everything.tensors()
+        if fit is not None and fit.normality is not None:
+            anomalous &= (labels >= 0) | ~look_normal(fit.normality, cache)
+        return Target(everything, types, cache, torch.stack(views, dim=1), anomalous, make)
 
     def _neu(self, split: str) -> Path:
         prepare_neu_seg(self.data / "neu_seg", self.cache / f"neu-{split}", split)  # type: ignore[arg-type]
@@ -298,7 +322,14 @@ def subset(pool: Target, types: set[str]) -> Target:
     tokens = pool.cache
     described = None if tokens.descriptors is None else tokens.descriptors[index]
     cache = TokenCache(tokens.cls[index], tokens.patches[index], tokens.bias[index], described)
-    return Target(crops, [pool.types[i] for i in chosen], cache, pool.views[index])
+    return Target(
+        crops,
+        [pool.types[i] for i in chosen],
+        cache,
+        pool.views[index],
+        pool.anomalous[index],
+        pool.encoder,
+    )
 
 
 def unlabelled(crops: CropSet) -> CropSet:

@@ -48,6 +48,7 @@ from protoanomalyncd.discovery.outliers import (
     threshold_at,
 )
 from protoanomalyncd.fitting import Fit
+from protoanomalyncd.normal_places import look_normal
 from protoanomalyncd.persistence.files import read_json, write_json
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.stages import label_crops
@@ -93,7 +94,8 @@ class Prepared:
         image_index: image of each unlabelled crop.
         cache: tokens of all crops.
         frozen: frozen view of each unlabelled crop.
-        encoder: makes a fresh one.
+        anomalous: whether each crop holds a region that does not look normal.
+        encoder: makes a fresh one, which has met the normal images.
     """
 
     types: tuple[str, ...]
@@ -102,6 +104,7 @@ class Prepared:
     image_index: Tensor
     cache: TokenCache
     frozen: Tensor
+    anomalous: Tensor
     encoder: Callable[[], GuidedEncoder]
 
 
@@ -164,18 +167,23 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
         )
     ordered, store = fit.score(create("patch_memory", backbone=backbone), load_dataset(images))
     found, crops, _ = fit.cut(ordered, store, None)
-    n_crops = len(crops)
+    n_crops, unlabelled = len(crops), crops
     if base is not None:
         known, _ = label_crops(base, config.crops, work / "labelled", _silent)
         crops = CropSet.concatenate(crops, known)
 
     def encoder() -> GuidedEncoder:
-        return GuidedEncoder(backbone, config.embedding)
+        fresh = GuidedEncoder(backbone, config.embedding)
+        fit.meet_normal(fresh, unlabelled)
+        return fresh
 
     frozen_part = encoder().eval()
     cache = fill_token_cache(
         work / "tokens", crops, frozen_part, config.training.views, config.seed
     )
+    anomalous, _, labels = crops.tensors()
+    if fit.normality is not None:
+        anomalous &= (labels >= 0) | ~look_normal(fit.normality, cache)
     views = [frozen_part.frozen_view(plain_tokens(cache, i)) for i in range(n_crops)]
     return Prepared(
         tuple(str(image.sample.label) for image in found),
@@ -184,6 +192,7 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
         torch.tensor([i for i, image in enumerate(found) for _ in image.regions]),
         cache,
         torch.cat(views),
+        anomalous,
         encoder,
     )
 
@@ -285,7 +294,7 @@ def train(
             cache.bias[rows],
             None if cache.descriptors is None else cache.descriptors[rows],
         ),
-        *(values[rows] for values in crops.tensors()),
+        *(values[rows] for values in (prepared.anomalous, *crops.tensors()[1:])),
         dataclasses.replace(config.training, epochs=epochs),
         config.prototypes,
         seed,

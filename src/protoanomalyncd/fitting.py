@@ -171,7 +171,7 @@ class Fit:
         # Here again: a call that goes on must start the layers as the first one did.
         torch.manual_seed(config.seed)
         encoder = GuidedEncoder(backbone, config.embedding).to(config.device)
-        self._meet_normal(encoder, crops)
+        self.meet_normal(encoder, crops)
         if encoder.descriptors is not None:
             encoder.descriptors.fit(torch.from_numpy(np.array(crops.descriptors)))
         cache = fill_token_cache(
@@ -214,7 +214,7 @@ class Fit:
         )
         return encoder.eval(), head.eval(), history
 
-    def _meet_normal(self, encoder: GuidedEncoder, crops: CropSet) -> None:
+    def meet_normal(self, encoder: GuidedEncoder, crops: CropSet) -> None:
         """Learn what normal places look like; kept for a call that goes on.
 
         Fits the encoder's whitening, before anything is trained, and `normality`.

@@ -148,7 +148,7 @@ class RegionClassifier:
         rows = [gate(regions.frozen[r : r + 1].to(gate.centre)) for r in range(len(regions))]
         normal = torch.zeros_like(found)
         normal[:, 0] = 1
-        return torch.where(torch.cat(rows).cpu()[:, None], normal, found) if rows else found
+        return torch.where(torch.cat(rows).cpu()[:, None], normal, found)
 
     @torch.no_grad()
     def classify(self, regions: RegionFeatures, classes: Classes = "novel") -> RegionScores:

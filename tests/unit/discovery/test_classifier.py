@@ -13,6 +13,7 @@ from torch import Tensor
 
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.gather import gather
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import Cosine, RegionFeatures
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.structures import OUTLIER, Region, Sample, Skipped
@@ -53,6 +54,18 @@ def test_regions_get_the_nearest_novel_class(classifier: RegionClassifier) -> No
     assert found.class_ids[3] >= 0  # a known class is no answer, as published
     assert found.probabilities.shape == (4, N_NOVEL)
     torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(4))
+
+
+def test_regions_that_look_normal_are_the_first_class(classifier: RegionClassifier) -> None:
+    gate = NormalGate(64, 0.9)
+    gate.limit.fill_(0.5)  # as if normal places lay within 0.5 of the origin
+    classifier.normality = gate
+    z = near(3, 3)
+    regions = RegionFeatures(z, torch.stack([torch.zeros(64), z[1]]))
+    for classes in ("novel", "all"):
+        found = classifier.classify(regions, classes)
+        assert found.class_ids.tolist() == [0, 2]
+        assert found.probabilities[0, 0] == 1
 
 
 def test_known_classes_win_where_they_may(classifier: RegionClassifier) -> None:

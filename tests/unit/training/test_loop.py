@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import PrototypeConfig, TrainingConfig
 from protoanomalyncd.errors import ModelFormatError
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.training import TokenCache, Trainer
+from protoanomalyncd.training import TokenCache, Trainer, embed_cache
 from protoanomalyncd.training.checkpoint import load_checkpoint, save_checkpoint
 from protoanomalyncd.vit import GuidedEncoder
 from tests.tiny import tiny_encoder
@@ -302,3 +302,36 @@ def test_the_target_temperature_falls_in_steps(network: Path) -> None:
     found = [made._target_temperature(epoch) for epoch in range(6)]
     assert found == pytest.approx([0.07, 0.07, 0.04, 0.04, 0.04, 0.04])
     assert trainer(network)._target_temperature(0) == 0.05
+
+
+def test_prototypes_settle_where_the_trained_clusters_are(network: Path) -> None:
+    """Wherever training leaves them: at the means of their own trained embeddings."""
+    made = trainer(network, epochs=2, labelled=False, settle=True)
+    made.run()
+    z = embed_cache(made.encoder, made.cache)
+    members = made.head(z).argmax(dim=1)
+    for k in range(made.head.n_novel):
+        centre = F.normalize(z[members == k].mean(dim=0), dim=0)
+        torch.testing.assert_close(made.head.prototypes[k], centre, atol=1e-4, rtol=0)
+    stay = trainer(network, epochs=2, labelled=False, settle=False)
+    stay.run()
+    assert not torch.allclose(stay.head.prototypes, made.head.prototypes, atol=1e-3)
+
+
+def test_a_settled_run_that_goes_on_ends_the_same(network: Path, tmp_path: Path) -> None:
+    whole, again = trainer(network, settle=True), trainer(network, settle=True)
+    whole.run(tmp_path)
+    again.run(tmp_path)  # nothing is left to train
+    assert torch.equal(whole.head.weight, again.head.weight)
+
+
+def test_the_prior_is_the_size_of_the_starting_clusters(network: Path) -> None:
+    made = trainer(network, epochs=1, labelled=False)
+    made.run()
+    expected = 0.9 * torch.full((3,), 1 / 3) + 0.1 / 3
+    torch.testing.assert_close(made.head.prior, expected)
+    random = trainer(network, epochs=1, labelled=False, start="random")
+    random.run()
+    torch.testing.assert_close(random.head.prior, torch.full((3,), 1 / 3))
+    made.head.set_prior(torch.tensor([0, 0, 0, 2]))
+    torch.testing.assert_close(made.head.prior, torch.tensor([0.9 * 3 / 4, 0, 0.9 / 4]) + 0.1 / 3)
