@@ -57,7 +57,7 @@ make bench-backbone
   average, finest grid, 12,000 random patches of the 761 training normals (seeds {seeds}),
   Euclidean nearest neighbour, image score = maximum of the map. Whitened: relative to what the
   memory varies in (lambda 1), maps smoothed by one cell, both chosen on generated images
-  (docs/defaults.md). By type: whitened.
+  (docs/defaults.md).
 - Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
   K = 6 given; deterministic. The aim was written for "layers together". The embedded network has
   descriptors for pooling beside those of the patch memory. Sharper weights and taking off the
@@ -214,9 +214,9 @@ def memory_cell(job: str, row: Row) -> str:
     return f"{memory['auroc']:.3f} ({min(memory['seeds']):.3f}-{max(memory['seeds']):.3f})"
 
 
-def type_cell(kind: str, row: Row) -> str:
+def type_cell(job: str, kind: str, row: Row) -> str:
     """Image AUROC of one defect type."""
-    return f"{row['memory_white'][kind]:.3f}" if "memory_white" in row else "-"
+    return f"{row[job][kind]:.3f}" if job in row else "-"
 
 
 def pooling_cell(way: str, row: Row) -> str:
@@ -250,9 +250,10 @@ def table(results: dict[str, Row]) -> str:
         rows.append((title.format("layers as they are"), partial(memory_cell, "memory")))
         equal = title.format("each layer of length one")
         rows.append((equal, partial(memory_cell, "memory_equal")))
+        rows += [(f"... {k}", partial(type_cell, "memory_equal", k.lower())) for k in TYPES]
         white = title.format("the same, whitened and smoothed (the default)")
         rows.append((white, partial(memory_cell, "memory_white")))
-        rows += [(f"... {k}", partial(type_cell, k.lower())) for k in TYPES]
+        rows += [(f"... {k}", partial(type_cell, "memory_white", k.lower())) for k in TYPES]
     if any("pooling" in r for r in results.values()):
         title = "map-weighted pooling + Ward, `mtd_fused`, {}: NMI / ARI / F1"
         rows.append((title.format("layers together"), partial(pooling_cell, "together")))
