@@ -19,6 +19,7 @@ from protoanomalyncd.deployment import Runtime, export_model, formats
 from protoanomalyncd.deployment.export import _compare, _novel_classes
 from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
 from protoanomalyncd.discovery.catalogue import Catalogue
+from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.errors import (
     ConfigurationError,
@@ -28,6 +29,7 @@ from protoanomalyncd.errors import (
     OutputError,
 )
 from protoanomalyncd.regions import DESCRIPTORS
+from protoanomalyncd.vit.amg_vit import anomaly_values
 from tests.tiny import random_crops
 from tests.unit.deployment.conftest import Exported
 
@@ -54,6 +56,26 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
             (found.confidences, expected.probabilities.amax(dim=1)),
         ):
             np.testing.assert_allclose(values, wanted.numpy(), atol=1e-4)
+
+
+def test_regions_that_look_normal_are_so_in_the_graph(exported_cnn: Exported) -> None:
+    crops, fitted = random_crops(6), exported_cnn.model.classifier_
+    seen = fitted.look(crops)
+    gate = NormalGate(seen.frozen.shape[1], 0.5)
+    distances = (seen.frozen - seen.frozen[0]).norm(dim=1)
+    gate.centre.copy_(seen.frozen[0])
+    gate.limit.copy_(distances.sort().values[2:4].mean())
+    classifier = dataclasses.replace(fitted, normality=gate, threshold=None)
+    guide = [anomaly_values(m, a) for m, a in zip(crops.masks, crops.maps, strict=True)]
+    graph = ClassifierGraph(classifier, crops.images.shape[1])
+    with torch.no_grad():
+        _, probabilities, _, _, class_ids = graph(
+            torch.from_numpy(np.array(crops.images)), torch.from_numpy(np.stack(guide))
+        )
+    expected = classifier.classify(seen)
+    assert (probabilities[:, 0] == 1).sum() == 3
+    assert class_ids.tolist() == expected.class_ids.tolist()
+    torch.testing.assert_close(probabilities, expected.probabilities, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
