@@ -4,13 +4,11 @@ Prints the tables of ``docs/defaults.md``::
 
     .venv/bin/python -m benchmarks.choose_whitening detector
     .venv/bin/python -m benchmarks.choose_whitening regions
-    .venv/bin/python -m benchmarks.choose_whitening training --labelled DATA/neu
 
 Sets: `benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
 (mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
 regions merged into images; images without a region are a class of their own, and regions that look
-normal with them (`embedding.verify`). *training*: NMI of the
-whole job with single settings changed. No MTD image is read.
+normal with them (`embedding.verify`). No MTD image is read.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +31,6 @@ from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.benchmark.clustering import agglomerative, kmeans
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.discovery.evidence import metrics_of
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.discovery.normality import NormalGate
@@ -53,14 +49,6 @@ SMOOTHINGS = (0.0, 0.7, 1.0, 1.5)
 SHARES = (0.3, 0.5, 0.7, 0.9, 0.97)
 """Of normal places that are to look normal."""
 N_CLASSES = len(COUNTS) + 1
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "embedding.whitening none": {"embedding": {"whitening": None}},
-    "entropy_prior uniform": {"prototypes": {"entropy_prior": "uniform"}},
-    "normal_correction false": {"prototypes": {"normal_correction": False}},
-    "normal_correction true": {"prototypes": {"normal_correction": True}},
-    "no pseudo-labels": {"prototypes": {"pseudo_label_weight": 0.0, "entropy_weight": 0.0}},
-}
 
 
 def main() -> int:
@@ -68,11 +56,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["detector", "regions", "training"])
+    parser.add_argument("part", choices=["detector", "regions"])
     parser.add_argument("--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS)
-    parser.add_argument("--labelled", type=Path, help="base set of the part training")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -82,10 +67,8 @@ def main() -> int:
             folder = write_line_set(product, Path(scratch))
             if options.part == "detector":
                 rows: Mapping[str, tuple[float, ...]] = detector(folder)
-            elif options.part == "regions":
-                rows = regions(folder, Path(scratch) / f"{product}-work")
             else:
-                rows = training(folder, Path(scratch) / f"{product}-work", options)
+                rows = regions(folder, Path(scratch) / f"{product}-work")
             print(product, rows, file=sys.stderr, flush=True)
             for title, values in rows.items():
                 found.setdefault(title, []).append(values)  # type: ignore[arg-type]
@@ -179,23 +162,6 @@ def _clustered(
         truth = [str(one.sample.label) for one in found]
         out.append(evaluate(truth, merged.argmax(dim=1).tolist()).nmi)
     return float(np.mean(out[:-1])), out[-1]
-
-
-def training(folder: Path, work: Path, options: argparse.Namespace) -> dict[str, tuple[float, ...]]:
-    """NMI of the whole job, seed 0, by variant; they share maps, crops and tokens."""
-    out = {}
-    for title in options.variants:
-        values = Config(n_novel_classes=N_CLASSES).to_dict()
-        values["training"] |= {"epochs": options.epochs, "labelled_per_class": 40}
-        for part, changes in VARIANTS[title].items():
-            values[part] |= changes
-        model = ProtoAnomalyNCD(Config.from_dict(values))
-        for stale in ("training/checkpoint.json", "normal.safetensors"):
-            (work / stale).unlink(missing_ok=True)
-        model.fit(folder, labelled=options.labelled, work_dir=work)
-        metrics = metrics_of(model.discovery_)
-        out[title] = (float("nan") if metrics is None else metrics.nmi,)
-    return out
 
 
 if __name__ == "__main__":

@@ -3,11 +3,16 @@
 Six products. Five types each, drawn by lot out of the usual and the further ones: 32, 24, 18, 12
 and 8 images of them, each blended to between 30 % and 80 %. 40 normal images among them, 60 to
 learn from. Grey, cut anywhere out of a picture of 384 px, 130 to 384 px a side, under a light of
-their own. All of it depends on the product's name alone.
+their own. All of it depends on the product's name alone. `benchmarks.choose_whitening` draws them itself;
+for other studies::
+
+    .venv/bin/python -m benchmarks.line_sets DATA/line
+    .venv/bin/protoanomalyncd ablate configs/ablations/normal.yaml --images DATA/line/wood --out OUT
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from pathlib import Path
 
@@ -76,3 +81,17 @@ def _piece(
         if is_normal or mask[y : y + h, x : x + w].sum() >= 0.6 * mask.sum():
             return x, y, w, h
     return 0, 0, SIDE, SIDE
+
+
+def main() -> int:
+    """Write all sets into the folder that is given."""
+    if len(sys.argv) != 2:
+        print("usage: python -m benchmarks.line_sets FOLDER", file=sys.stderr)
+        return 2
+    for product in PRODUCTS:
+        print(write_line_set(product, Path(sys.argv[1])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
