@@ -3,8 +3,8 @@
 Six products. Five types each, drawn by lot out of the usual and the further ones: 32, 24, 18, 12
 and 8 images of them, each blended to between 30 % and 80 %. 40 normal images among them, 60 to
 learn from. Grey, cut anywhere out of a picture of 384 px, 130 to 384 px a side, under a light of
-their own. All of it depends on the product's name alone. `benchmarks.choose_whitening` draws them itself;
-for other studies::
+their own. All of it depends on the product's name alone. `benchmarks.choose_whitening` draws them
+itself; for other studies::
 
     .venv/bin/python -m benchmarks.line_sets DATA/line
     .venv/bin/protoanomalyncd ablate configs/ablations/normal.yaml --images DATA/line/wood --out OUT
