@@ -68,14 +68,13 @@ SCORES: dict[str, tuple[str, dict[str, Any]]] = {
     "mahalanobis, frozen": ("mahalanobis", {"frozen": True}),
     "local_density": ("local_density", {}),
     "local_density, frozen": ("local_density", {"frozen": True}),
-    "key_value_cache": ("key_value_cache", {}),
-    "key_value_cache, half prototypes": ("key_value_cache", {"blend": 0.5}),
-    "key_value_cache, trained keys": ("key_value_cache", {"frozen": False}),
-    "key_value_cache, trained keys, half prototypes": (
-        "key_value_cache",
-        {"frozen": False, "blend": 0.5},
-    ),
+    "key_value_cache": ("key_value_cache", {"frozen": True, "blend": 1.0}),
+    "key_value_cache, half prototypes": ("key_value_cache", {"frozen": True, "blend": 0.5}),
+    "key_value_cache, trained keys": ("key_value_cache", {"frozen": False, "blend": 1.0}),
+    "key_value_cache, trained keys, half prototypes": ("key_value_cache", {}),
 }
+DEFAULT = next(label for label, score in SCORES.items() if score == (Config().outliers.score, {}))
+"""The score that `discover` takes."""
 BASELINE = "maximum of the raw map"
 DRAWN = {"leather": 1.0, "wood": 0.4, "fabric": 0.4, "tile": 0.4}
 """Generated products, and how strong their defects are: 0.4 = blended to 40 %."""
@@ -324,7 +323,6 @@ COLUMNS = {
 def table(folds: list[dict[str, Any]]) -> str:
     """One row a score: means over types and seeds, and the AUROC of each type."""
     kinds = sorted({f["type"] for f in folds})
-    default = Config().outliers.score
     lines = [
         "| score | " + " | ".join([*COLUMNS.values(), *kinds]) + " |",
         "|---|" + "---|" * (len(COLUMNS) + len(kinds)),
@@ -334,7 +332,7 @@ def table(folds: list[dict[str, Any]]) -> str:
         for kind in kinds:
             own = [f["scores"][label]["auroc"] for f in folds if f["type"] == kind]
             cells.append(_mean(own))
-        shown = f"**{label}**" if label == default else label
+        shown = f"**{label}**" if label == DEFAULT else label
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -348,7 +346,7 @@ def _mean(values: list[float | None]) -> str:
 
 def page(folds: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """The Markdown page of MTD."""
-    label = Config().outliers.score
+    label = DEFAULT
     values = [f["scores"][label]["auroc"] for f in folds]
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     n, shown = len(values), " ".join(map(str, options.seeds))

@@ -81,14 +81,15 @@ def _local_density(z: Tensor, _: Tensor, fitted: Fitted) -> float:
     return sum(distances[m] for m in near) / sum(own[m] for m in near)
 
 
-def _key_value_cache(z: Tensor, frozen: Tensor, fitted: Fitted) -> float:
-    regions, class_ids, _ = fitted
-    distances, own = _distances(frozen, regions.frozen), _own(regions.frozen, 3)
+def _key_value_cache(z: Tensor, _: Tensor, fitted: Fitted) -> float:
+    regions, class_ids, prototypes = fitted
+    distances, own = _distances(z, regions.embeddings), _own(regions.embeddings, 3)
     logits = []
     for k in range(N_CLASSES):
         members = [m for m in range(len(regions)) if int(class_ids[m]) == k]
         near = sorted((math.exp(-distances[m] / own[m]) for m in members), reverse=True)[:5]
-        logits.append(sum(near) / len(near) if near else 0.0)
+        cache = sum(near) / len(near) if near else 0.0
+        logits.append(0.5 * cache + 0.5 * float(z.double() @ prototypes[k].double()))
     return 1 - max(logits)
 
 
@@ -225,7 +226,9 @@ def test_state_and_arguments_restore_it_to_the_bit(score: OutlierScore) -> None:
 def test_it_looks_at_the_points_that_it_is_told(name: str) -> None:
     known, queries = RegionFeatures(unit(20), unit(20)), RegionFeatures(unit(5), unit(5))
     class_ids, prototypes = torch.arange(20) % 2, unit(N_CLASSES)
-    one, other = (create_outlier_score(name, {"frozen": f}) for f in (True, False))
+    # Blended prototypes are compared with embeddings, whatever the points.
+    alone = {"blend": 1.0} if name == "key_value_cache" else {}
+    one, other = (create_outlier_score(name, {"frozen": f} | alone) for f in (True, False))
     one.fit(known, class_ids, prototypes)
     other.fit(RegionFeatures(known.frozen, known.embeddings), class_ids, prototypes)
     swapped = RegionFeatures(queries.frozen, queries.embeddings)

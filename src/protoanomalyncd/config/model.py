@@ -358,7 +358,7 @@ class OutlierConfig:
             0 = reject nothing.
     """
 
-    score: str = "cosine"
+    score: str = "key_value_cache"
     false_rejection_rate: float = 0.0
 
     def __post_init__(self) -> None:

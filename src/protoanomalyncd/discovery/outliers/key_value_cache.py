@@ -44,7 +44,7 @@ class KeyValueCache(Embedded):
     name: ClassVar[str] = "key_value_cache"
 
     def __init__(
-        self, sharpness: float = 1.0, blend: float = 1.0, nearest: int = 5, frozen: bool = True
+        self, sharpness: float = 1.0, blend: float = 0.5, nearest: int = 5, frozen: bool = False
     ) -> None:
         super().__init__(frozen)
         self.sharpness, self.blend, self.nearest = sharpness, blend, nearest
