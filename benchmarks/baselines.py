@@ -22,6 +22,9 @@ from protoanomalyncd.benchmark.outcomes import Outcome, markdown_table
 from protoanomalyncd.benchmark.study import Row, Study, read_settings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+EPOCHS = 50
+"""Of AnomalyNCD's own training."""
+ANOMALYNCD = "AnomalyNCD, as a configuration"
 
 METHODS = {
     "kmeans, agglomerative": "on untrained features: class tokens of the crops, *unguided* or "
@@ -29,11 +32,11 @@ METHODS = {
     "(Anomaly Clustering's idea)",
     "GCD": "contrastive training (InfoNCE and supervised), then semi-supervised k-means",
     "SimGCD": "`configs/simgcd.yaml`, on our crops",
-    "AnomalyNCD, as a configuration": "`configs/anomalyncd.yaml`: MEBin, crops, hard mask, losses, "
+    ANOMALYNCD: "`configs/anomalyncd.yaml`: MEBin, crops, hard mask, losses, "
     "correction and four heads as in its code, shown equal to it by golden values "
     "(`tests/golden/`)",
     "AnomalyNCD, its own code": "the authors' code on the crops, masks and scores of the row above "
-    "(`--reference`)",
+    "(`--reference`); both train for 50 epochs if the row says nothing else",
     "ProtoAnomalyNCD": "default settings",
 }
 
@@ -48,8 +51,20 @@ and standard deviation over the seeds; agglomerative clustering draws nothing by
 """ + "".join(f"| {name} | {text} |\n" for name, text in METHODS.items())
 
 
-def rows() -> list[Row]:
-    """All methods, the plain ones first."""
+def anomalyncd(epochs: int) -> Row:
+    """AnomalyNCD as settings of ours; its own code trains for 50 epochs."""
+    settings = read_settings(CONFIGS / "anomalyncd.yaml")
+    if epochs == EPOCHS:
+        return Row(ANOMALYNCD, settings)
+    shorter = {
+        "training": settings["training"] | {"epochs": epochs},
+        "prototypes": settings["prototypes"] | {"target_warmup_epochs": min(40, epochs)},
+    }
+    return Row(f"{ANOMALYNCD}, {epochs} epochs", settings | shorter)
+
+
+def rows(epochs: int) -> list[Row]:
+    """All methods, the plain ones first; AnomalyNCD trained for `epochs`."""
     contrastive = {
         "prototypes": {
             "pseudo_label_weight": 0.0,
@@ -66,7 +81,7 @@ def rows() -> list[Row]:
         *plain,
         Row("GCD", contrastive, "gcd_kmeans", "trained"),
         Row("SimGCD", read_settings(CONFIGS / "simgcd.yaml")),
-        Row("AnomalyNCD, as a configuration", read_settings(CONFIGS / "anomalyncd.yaml")),
+        anomalyncd(epochs),
         Row("ProtoAnomalyNCD"),
     ]
 
@@ -74,10 +89,11 @@ def rows() -> list[Row]:
 def main() -> int:
     """Run what is missing, print and write the tables."""
     options = _options()
-    chosen = [row for row in rows() if not options.rows or row.name in options.rows]
-    unknown = set(options.rows or ()) - {row.name for row in rows()}
+    known = {row.name: row for row in rows(options.epochs)}
+    chosen = [row for name, row in known.items() if not options.rows or name in options.rows]
+    unknown = set(options.rows or ()) - set(known)
     if unknown:
-        print(f"unknown rows {sorted(unknown)}; known: {[row.name for row in rows()]}")
+        print(f"unknown rows {sorted(unknown)}; known: {list(known)}")
         return 2
     parts = [INTRODUCTION, f"```\n{options.command}\n```"]
     for entry in options.maps:
@@ -90,7 +106,7 @@ def main() -> int:
             seeds=tuple(options.seeds),
             base={
                 "n_novel_classes": options.n_novel,
-                "embedding": {"backbone": options.backbone},
+                "embedding": {"backbone": options.backbone, "precision": options.precision},
                 "training": {"labelled_per_class": options.labelled_per_class},
             },
         )
@@ -99,7 +115,7 @@ def main() -> int:
             outcomes += _reference(study, options, options.work / name)
         parts.append(_part(name, outcomes))
         print(parts[-1], flush=True)
-    parts.append(_footer(options.backbone))
+    parts.append(_footer(options.backbone, options.precision))
     options.out.write_text("\n".join(parts), encoding="utf-8")
     return 0
 
@@ -108,11 +124,10 @@ def _reference(study: Study, options: argparse.Namespace, work: Path) -> list[Ou
     """The reference's own code, on the crops of the configuration's row."""
     from benchmarks.baselines_reference import reference_row
 
-    row = Row("AnomalyNCD, as a configuration", read_settings(CONFIGS / "anomalyncd.yaml"))
+    row = anomalyncd(EPOCHS)
     data = {"images": study.images, "labelled": study.labelled, "maps": study.maps}
-    epochs = options.reference_epochs
     return [
-        reference_row(options.reference, study.config(row, seed), data, work, epochs)
+        reference_row(options.reference, study.config(row, seed), data, work, options.epochs)
         for seed in study.seeds
     ]
 
@@ -141,7 +156,15 @@ def _options() -> argparse.Namespace:
         help="checkout of HUST-SLOW/AnomalyNCD: adds its own code's row; needs --labelled and "
         "--backbone local-dir:FOLDER of vit_tiny_patch16_224",
     )
-    parser.add_argument("--reference-epochs", type=int, default=50, help="at least 4")
+    parser.add_argument(
+        "--epochs", type=int, default=EPOCHS, help="of AnomalyNCD, both rows; at least 4"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="in which all rows compute the network",
+    )
     parser.add_argument("--work", type=Path, required=True, help="keeps finished runs")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     parser.add_argument("--command", default="make bench-baselines", help="named in the file")
@@ -158,7 +181,7 @@ def _part(name: str, outcomes: list[Outcome]) -> str:
     return f"\n## Maps: {title}\n\n{markdown_table(outcomes)}"
 
 
-def _footer(backbone: str) -> str:
+def _footer(backbone: str, precision: str) -> str:
     revision = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
         capture_output=True,
@@ -166,8 +189,8 @@ def _footer(backbone: str) -> str:
         check=False,
     ).stdout.strip()
     return (
-        f"\nBackbone `{backbone}`. Seconds are of one run, without what rows share. Measured on "
-        f"{platform.machine()}, {multiprocessing.cpu_count()} cores, Python "
+        f"\nBackbone `{backbone}`, in {precision}. Seconds are of one run, without what rows "
+        f"share. Measured on {platform.machine()}, {multiprocessing.cpu_count()} cores, Python "
         f"{platform.python_version()}, revision {revision or 'unknown'}.\n"
     )
 

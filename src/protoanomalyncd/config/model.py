@@ -112,7 +112,7 @@ class EmbeddingConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     descriptor_weight: float = 0.0
     whitening: float | None = 0.3
-    verify: float = 0.95
+    verify: float = 0.9
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
