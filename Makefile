@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-ablations bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-baselines: environment ## published and plain methods on given maps -> doc
 	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
 		--maps own mtd_resnet18=$(SHARED)/maps/mtd_resnet18 mtd_fused=$(SHARED)/maps/mtd_fused \
 		--work $(BASELINES)/runs --out docs/baselines.md $(ARGS)
+
+bench-ablations: environment ## the studies of configs/ablations -> docs/ablations.md; goes on where it stopped
+	$(RUN) -m benchmarks.ablations --data $(SHARED)/data --work build/ablations --out docs/ablations.md $(ARGS)
 
 bench-export: environment ## exported graphs beside torch -> docs/export.md; RUN and IMAGES by ARGS
 	$(RUN) -m benchmarks.export --weights $(SHARED)/weights --out docs/export.md $(ARGS)

@@ -308,7 +308,6 @@ def _majority(similarity: Tensor, labels: Labels, truth: Labels, k: int) -> floa
     return float((score.argmax(1) == torch.from_numpy(truth)).double().mean())
 
 
-@torch.inference_mode()
 def forward_times(
     networks: dict[str, nn.Module], size: int, batch: int, repeats: int = 15
 ) -> dict[str, dict[str, float]]:
@@ -324,12 +323,12 @@ def forward_times(
             module.to(dtype)
         for turn in range(repeats + 2):
             for name, module in networks.items():
-                start = time.perf_counter()
-                module(x)
+                with torch.inference_mode():
+                    start = time.perf_counter()
+                    module(x)
+                    took = time.perf_counter() - start
                 if turn >= 2:
-                    times[name][str(dtype).removeprefix("torch.")].append(
-                        time.perf_counter() - start
-                    )
+                    times[name][str(dtype).removeprefix("torch.")].append(took)
         for module in networks.values():
             module.to(torch.float32)
     return {

@@ -125,7 +125,7 @@ class ConvStem(nn.Module):
         x = F.max_pool2d(self.conv1(x, relu=True), 3, 2, 1)
         s4 = self.stage4(x)
         s8 = self.stage8(s4)
-        return s4, s8, self.proj(s8)
+        return s4, s8, fast_conv(self.proj, s8)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, ceil(H/16), ceil(W/16), C)."""

@@ -1,7 +1,7 @@
 """Convolutions of inference on CPUs with their sum and rectification in the same pass (*ours*).
 
-By oneDNN's operator, as ``torch.compile`` calls it, with plain weights (see
-``onednn_linear.py``): fewer passes over memory, and sums that are rounded once.
+By oneDNN's operator, as ``torch.compile`` calls it, with packed weights (``onednn_packed.py``):
+fewer passes over memory, and sums that are rounded once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .onednn import is_plain_inference, operator, unhooked
+from .onednn_packed import packed_conv
 
 __all__ = ["fast_conv"]
 
@@ -41,12 +42,13 @@ def fast_conv(
         out: Tensor = conv(x)
         out = out if residual is None else out + residual
         return F.relu(out, inplace=True) if relu else out
+    weight = packed_conv(conv)
     geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
     if residual is None:
         after = "relu" if relu else "none"
-        alone: Tensor = found(x, conv.weight, conv.bias, *geometry, after, [], "")
+        alone: Tensor = found(x, weight, conv.bias, *geometry, after, [], "")
         return alone
-    parts = (x, residual, conv.weight, conv.bias, *geometry)
+    parts = (x, residual, weight, conv.bias, *geometry)
     # Outside of its quick path the operator cannot rectify sums in half precision.
     # A single pixel is contiguous in every order.
     quick = residual.shape[2:].numel() > 1 and all(
