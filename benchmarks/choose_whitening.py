@@ -8,7 +8,8 @@ Prints the tables of ``docs/defaults.md``::
 Sets: `benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
 (mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
 regions merged into images; images without a region are a class of their own, and regions that look
-normal with them (`embedding.verify`). No MTD image is read.
+normal with them (`embedding.verify`); with the region's patches beside the class token too
+(`embedding.patch_weight`). No MTD image is read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -48,6 +50,7 @@ SHRINKAGES: tuple[float | None, ...] = (None, 3.0, 1.0, 0.3, 0.1)
 SMOOTHINGS = (0.0, 0.7, 1.0, 1.5)
 SHARES = (0.3, 0.5, 0.7, 0.9, 0.97)
 """Of normal places that are to look normal."""
+PATCH_WEIGHTS = (0.25, 0.5, 0.75)
 N_CLASSES = len(COUNTS) + 1
 
 
@@ -112,7 +115,9 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
     fit = Fit(config, work, lambda *_: None, [])
     source = ProtoAnomalyNCD(config)._create_source(backbone, dataset, None)
     found, crops, _ = fit.cut(*fit.score(source, dataset), None)
-    plain = GuidedEncoder(backbone, dataclasses.replace(config.embedding, whitening=None))
+    plain = GuidedEncoder(
+        backbone, dataclasses.replace(config.embedding, whitening=None, patch_weight=0)
+    )
     normal, frozen_normal = fit.normal_views(plain, crops)
     tokens, frozen = _views(plain, crops)
     out = {"whitening none": _clustered(tokens, crops.anomalous, found)}
@@ -130,6 +135,16 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
             gate.fit(frozen_normal)
             holds = crops.anomalous & ~gate(frozen).numpy()
             out[f"whitening {shrinkage}, verify {share}"] = _clustered(z, holds, found)
+            if share != config.embedding.verify:
+                continue
+            width = tokens.shape[1]
+            patches = NormalWhitening(width, shrinkage)
+            patches.fit(F.normalize(frozen_normal[:, width:], dim=1))
+            p = patches(F.normalize(frozen[:, width:], dim=1))
+            for weight in PATCH_WEIGHTS:
+                beside = torch.cat([(1 - weight) ** 0.5 * z, weight**0.5 * p], dim=1)
+                title = f"whitening {shrinkage}, verify {share}, patches {weight}"
+                out[title] = _clustered(beside, holds, found)
     return out
 
 

@@ -120,6 +120,7 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
         model.config.embedding,
         guidance=GuidanceConfig(mode="none"),
         descriptor_weight=0.0,
+        patch_weight=0.0,
         whitening=None,
     )
     encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided)

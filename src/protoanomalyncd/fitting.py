@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource
@@ -222,7 +223,7 @@ class Fit:
         share = self.config.embedding.verify if self._knows_normal else 0.0
         gate = NormalGate(encoder.frozen_dim, share).to(self.config.device) if share > 0 else None
         self.normality = gate
-        parts = {"whitening": encoder.whitening, "normality": gate}
+        parts = {"whitening": encoder.whitening, "patches": encoder.patches, "normality": gate}
         wanted = {name: part for name, part in parts.items() if part is not None}
         kept = self.work / "normal.safetensors"
         if not wanted:
@@ -235,6 +236,8 @@ class Fit:
         cls, frozen = self.normal_views(encoder, crops)
         if encoder.whitening is not None:
             encoder.whitening.fit(cls)
+        if encoder.patches is not None:
+            encoder.patches.fit(F.normalize(frozen[:, cls.shape[1] :], dim=-1))
         if gate is not None:
             gate.fit(frozen)
         write_tensors(

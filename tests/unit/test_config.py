@@ -60,6 +60,7 @@ BAD: dict[str, list[Any]] = {
     "embedding.backbone": [""],
     "embedding.input_size": [16, 257],
     "embedding.descriptor_weight": [-0.1, 1.0, math.nan, "much"],
+    "embedding.patch_weight": [-0.1, 1.0, math.nan, "much"],
     "embedding.precision": ["float16"],
     "embedding.verify": [-0.1, 1.0, math.nan],
     "embedding.whitening": [0.0, -1.0, math.nan],

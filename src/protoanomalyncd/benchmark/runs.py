@@ -130,7 +130,11 @@ def _cluster(
     else:
         mode = GuidanceConfig(mode="none" if row.features == "unguided" else "hard")
         embedding = dataclasses.replace(
-            config.embedding, guidance=mode, descriptor_weight=0.0, whitening=None
+            config.embedding,
+            guidance=mode,
+            descriptor_weight=0.0,
+            patch_weight=0.0,
+            whitening=None,
         )
         encoder = GuidedEncoder(backbone, embedding).to(config.device)
     points = class_tokens(encoder, crops)

@@ -28,7 +28,9 @@ _TRAINING = (
     "checkpoint_every",
 )
 _LOOP = tuple(f"training.{name}" for name in _TRAINING)
-_AFTER_TOKENS = ("embedding.descriptor_weight", "embedding.whitening", "embedding.verify")
+_AFTER_TOKENS = tuple(
+    f"embedding.{name}" for name in ("descriptor_weight", "patch_weight", "whitening", "verify")
+)
 _EMBEDDING = ("embedding.guidance", "embedding.input_size", *_AFTER_TOKENS)
 
 WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {

@@ -96,6 +96,8 @@ class EmbeddingConfig:
         guidance: how the anomaly map guides the class token.
         descriptor_weight: w in [0, 1), share of the region descriptors (size, shape, contrast) in
             the similarity of two regions; 0 = the crop alone counts.
+        patch_weight: w in [0, 1), share of the region's patches, beside the class token, in the
+            similarity of two regions; 0 = the class token alone, as published.
         whitening: embeddings are taken relative to those of normal places, so that the ground
             counts less: lambda, above 0, the shrinkage of that whitening (the larger, the less is
             changed); None = they are taken as they are, as published.
@@ -111,6 +113,7 @@ class EmbeddingConfig:
     input_size: int = 224
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     descriptor_weight: float = 0.0
+    patch_weight: float = 0.5
     whitening: float | None = 0.3
     verify: float = 0.9
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -124,6 +127,9 @@ class EmbeddingConfig:
             "embedding.descriptor_weight",
             "in [0, 1)",
             self.descriptor_weight,
+        )
+        require(
+            0 <= self.patch_weight < 1, "embedding.patch_weight", "in [0, 1)", self.patch_weight
         )
         require(
             self.whitening is None or self.whitening > 0,

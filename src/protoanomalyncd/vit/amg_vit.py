@@ -21,6 +21,7 @@ from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.vit.backbone import Backbone, SeveralGuidances, Tokens
 from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
+from protoanomalyncd.vit.patch_part import PatchPart, patch_mean
 from protoanomalyncd.vit.whitening import NormalWhitening
 
 __all__ = ["GuidedEncoder", "anomaly_values", "centre_window", "guide_values"]
@@ -117,19 +118,21 @@ class GuidedEncoder(nn.Module):
         self.whitening = (
             None if shrinkage is None else NormalWhitening(backbone.embed_dim, shrinkage)
         )
-        weight = config.descriptor_weight
+        share, weight = config.patch_weight, config.descriptor_weight
+        self.patches = PatchPart(backbone.embed_dim, share, shrinkage) if share > 0 else None
         self.descriptors = DescriptorBlock(weight) if weight > 0 else None
         self.config = config
 
     @property
     def embed_dim(self) -> int:
-        """Width C of an embedding, the descriptors' share included."""
+        """Width C of an embedding, the shares of patches and descriptors included."""
         return self.backbone.embed_dim + self.n_fixed
 
     @property
     def n_fixed(self) -> int:
-        """Last entries of an embedding that no training changes: the descriptors'."""
-        return 0 if self.descriptors is None else self.descriptors.width
+        """Last entries of an embedding that no training changes: patches and descriptors."""
+        parts = (self.patches, self.descriptors)
+        return sum(part.width for part in parts if part is not None)
 
     @property
     def frozen_dim(self) -> int:
@@ -192,10 +195,12 @@ class GuidedEncoder(nn.Module):
         return anomalous, normal
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """The trained tail, whitened, and the descriptors beside it: -> unit embeddings (B, C)."""
+        """The trained tail, whitened; patches and descriptors beside it -> unit rows (B, C)."""
         z = self.class_token(tokens)
         if self.whitening is not None:
             z = self.whitening(z)
+        if self.patches is not None:
+            z = self.patches(z, tokens)
         if self.descriptors is None:
             return z
         fused: Tensor = self.descriptors(z, tokens.descriptors)
@@ -210,8 +215,8 @@ class GuidedEncoder(nn.Module):
     def frozen_view(tokens: Tokens) -> Tensor:
         """What the frozen part alone sees in crops, before the trained tail.
 
-        *Ours*: the class token beside the mean of the patch tokens, weighted as an attention with
-        equal keys would weigh them, softmax(M). Training cannot make new things in it look known.
+        *Ours*: the class token beside the mean of the patch tokens (`patch_part.patch_mean`).
+        Training cannot make new things in it look known.
 
         Args:
             tokens: of B crops.
@@ -219,9 +224,7 @@ class GuidedEncoder(nn.Module):
         Returns:
             Unit rows (B, `frozen_dim`).
         """
-        weights = torch.softmax(tokens.bias.float(), dim=1)
-        patches = (weights.unsqueeze(1) @ tokens.patches.float()).squeeze(1)
-        parts = [F.normalize(part, dim=-1) for part in (tokens.cls.float(), patches)]
+        parts = [F.normalize(tokens.cls.float(), dim=-1), patch_mean(tokens)]
         return F.normalize(torch.cat(parts, dim=-1), dim=-1)
 
     @torch.no_grad()

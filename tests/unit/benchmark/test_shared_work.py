@@ -29,6 +29,7 @@ def change(name: str, value: Any) -> Config:
         ("outliers.score", "cosine2", ()),
         ("embedding.guidance.learn_beta", True, ()),
         ("embedding.descriptor_weight", 0.3, ()),
+        ("embedding.patch_weight", 0.3, ()),
         ("embedding.whitening", 0.7, ()),
         ("embedding.guidance.beta", 2.0, ("tokens",)),
         ("embedding.input_size", 192, ("tokens",)),

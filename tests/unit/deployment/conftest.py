@@ -71,8 +71,8 @@ def _export(kind: str, folder: Path) -> Exported:
         # would leave no distance that an engine's last bits do not exceed.
         prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared", settle=False),
     )
-    if kind == "vit":  # one of them with descriptors beside the embedding
-        embedding = dataclasses.replace(config.embedding, descriptor_weight=0.3)
+    if kind == "vit":  # one of them with patches and descriptors beside the class token
+        embedding = dataclasses.replace(config.embedding, patch_weight=0.4, descriptor_weight=0.3)
         config = dataclasses.replace(config, embedding=embedding)
     model = ProtoAnomalyNCD(config)
     model.fit(images, labelled=tiny_labelled(folder / "known"), maps=maps)
