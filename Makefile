@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-ablations bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-parity bench-ablations bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,16 @@ bench-baselines: environment ## published and plain methods on given maps -> doc
 	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
 		--maps own mtd_resnet18=$(SHARED)/maps/mtd_resnet18 mtd_fused=$(SHARED)/maps/mtd_fused \
 		--work $(BASELINES)/runs --out docs/baselines.md $(ARGS)
+
+REFERENCE ?= CHECKOUT
+bench-parity: environment ## AnomalyNCD's own code beside our configuration of it -> docs/parity.md; REFERENCE=its checkout
+	$(BIN)/protoanomalyncd prepare mtd $(SHARED)/data/mtd $(BASELINES)/mtd
+	$(BIN)/protoanomalyncd prepare neu_seg $(SHARED)/data/neu_seg $(BASELINES)/neu
+	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
+		--maps mtd_fused=$(SHARED)/maps/mtd_fused --rows "AnomalyNCD, as a configuration, 12 epochs" \
+		--epochs 12 --reference $(REFERENCE) --precision bfloat16 \
+		--backbone local-dir:$(SHARED)/weights/vit_tiny_patch16_224 --work $(BASELINES)/parity \
+		--out docs/parity.md --command "make bench-parity REFERENCE=CHECKOUT" $(ARGS)
 
 bench-ablations: environment ## the studies of configs/ablations -> docs/ablations.md; goes on where it stopped
 	$(RUN) -m benchmarks.ablations --data $(SHARED)/data --work build/ablations --out docs/ablations.md $(ARGS)

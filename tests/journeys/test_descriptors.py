@@ -70,13 +70,17 @@ def test_a_model_without_its_statistics_is_refused(run: Path, tmp_path: Path) ->
         ProtoAnomalyNCD.from_pretrained(folder)
 
 
-def test_a_model_from_before_the_setting_has_no_descriptors(world: World, tmp_path: Path) -> None:
+def test_a_model_from_before_the_settings_has_the_class_token_alone(
+    world: World, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
-    options = ("--embedding.descriptor_weight", 0, "--training.epochs", 1)
+    shares = ("--embedding.descriptor_weight", 0, "--embedding.patch_weight", 0)
+    options = (*shares, "--training.epochs", 1)
     assert world.discover(world.images, *options, "--out", folder) == 0
     path = folder / "model" / "model.json"
     values = json.loads(path.read_text())
-    del values["config"]["embedding"]["descriptor_weight"]
+    for name in ("descriptor_weight", "patch_weight"):
+        del values["config"]["embedding"][name]
     path.write_text(json.dumps(values))
     model = ProtoAnomalyNCD.from_pretrained(folder / "model")
     assert model.classifier_.encoder.n_fixed == 0
