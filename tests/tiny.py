@@ -111,7 +111,9 @@ def tiny_maps(images: Path, folder: Path) -> Path:
 
 def tiny_encoder(network: Path, guidance: GuidanceConfig | None = None) -> GuidedEncoder:
     """The network of a folder, guided."""
-    config = EmbeddingConfig(f"local-dir:{network}", SIDE, guidance or GuidanceConfig())
+    config = EmbeddingConfig(
+        f"local-dir:{network}", SIDE, guidance or GuidanceConfig(), patch_weight=0
+    )
     return GuidedEncoder(create_backbone(config.backbone), config)
 
 

@@ -175,7 +175,7 @@ class PrototypeConfig:
         normal_correction: pseudo-labels of crops with a low anomaly score move to "normal".
         generalised: unlabelled crops may belong to known classes too; pseudo-labels and entropy
             run over all samples and all classes (SimGCD).
-        start: prototypes start at ``clusters`` (k-means) or at ``random``.
+        start: prototypes start at ``clusters`` (Ward and k-means) or at ``random``.
         settle: prototypes that started at clusters are placed anew when training has ended, at the
             clusters of the trained embeddings; False = they stay where training left them, as
             published.

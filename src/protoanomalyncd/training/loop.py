@@ -130,6 +130,7 @@ class Trainer:
                 head.n_base,
                 head.n_novel,
                 self.seed + number,
+                by_chance=number > 0,
             )
             head.set_prototypes(start.to(self.device))
             novel = start[head.n_base :]

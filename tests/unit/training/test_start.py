@@ -1,4 +1,4 @@
-"""start.py: class means, k-means, and the place of the normal class."""
+"""start.py: class means, clusters, and the place of the normal class."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.training import start
 from protoanomalyncd.training.start import starting_prototypes
 
 ALL = torch.ones(100, dtype=torch.bool)
@@ -70,3 +71,28 @@ def test_images_without_a_region_start_the_normal_prototype() -> None:
     )
     torch.testing.assert_close(found[0, 2], found[0, 3], atol=0.05, rtol=0)  # both kinds of normal
     assert sorted(found[1:].argmax(dim=1).tolist()) == [0, 1]
+
+
+def test_nothing_is_drawn_by_chance_where_all_regions_are_merged() -> None:
+    """The seed changes a further head's start alone."""
+    points = F.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    arguments = (points, ALL[:60], torch.rand(60), torch.full((60,), -1), 0, 7)
+    first, second = (starting_prototypes(*arguments, seed=seed) for seed in (0, 1))
+    assert torch.equal(first, second)
+    drawn = [starting_prototypes(*arguments, seed=seed, by_chance=True) for seed in (0, 1)]
+    assert not torch.allclose(*drawn)
+
+
+def test_a_rare_type_is_not_lost_in_a_large_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only a part of the regions is merged; k-means then sees all of them."""
+    monkeypatch.setattr(start, "MERGED_AT_MOST", 40)
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.tensor([0] * 50 + [1] * 30 + [2] * 10)
+    points = F.normalize(torch.eye(8)[axis] + 0.05 * torch.randn(90, 8, generator=generator), dim=1)
+    found = starting_prototypes(
+        points, ALL[:90], torch.ones(90), torch.full((90,), -1), 0, 3, seed=0
+    )
+    assert sorted(found.argmax(dim=1).tolist()) == [0, 1, 2]
+    for k in range(3):
+        mean = F.normalize(points[axis == k].mean(dim=0), dim=0)
+        torch.testing.assert_close(found[found.argmax(dim=1) == k][0], mean)

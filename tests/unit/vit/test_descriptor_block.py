@@ -44,7 +44,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fused(network: Path, weight: float = 0.3) -> GuidedEncoder:
-    config = EmbeddingConfig(f"local-dir:{network}", SIDE, descriptor_weight=weight)
+    config = EmbeddingConfig(f"local-dir:{network}", SIDE, patch_weight=0, descriptor_weight=weight)
     return GuidedEncoder(create_backbone(config.backbone), config)
 
 

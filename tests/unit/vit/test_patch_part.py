@@ -54,7 +54,7 @@ def test_the_weight_is_the_share_of_the_similarity(shrinkage: float | None) -> N
 def test_encoder_appends_what_no_training_changes(tmp_path: Path) -> None:
     """The class token, the patches, the descriptors, in this order."""
     network = network_folder(tmp_path / "network")
-    plain = EmbeddingConfig(f"local-dir:{network}", SIDE, whitening=None)
+    plain = EmbeddingConfig(f"local-dir:{network}", SIDE, patch_weight=0, whitening=None)
     backbone = create_backbone(plain.backbone)
     width = backbone.embed_dim
     crops = random_crops(6)
