@@ -48,10 +48,15 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with mtd/ and neu_seg/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--backbone", default="embedded")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="keeps what each seed has computed; its minutes are then of the rest",
+    )
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = options.work or Path(scratch)
         prepare(options.data, folder)
         rows = []
         for seed in options.seeds:
@@ -61,7 +66,7 @@ def main() -> int:
                 row = pool.submit(run_seed, folder, seed, options.backbone).result()
             print(json.dumps(asdict(row)), flush=True)
             rows.append(row)
-    text = page(rows, options.backbone)
+    text = page(rows, options.backbone, options.work is not None)
     options.out.write_text(text, encoding="utf-8")
     print(text)
     return 0
@@ -141,8 +146,8 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     return metrics.nmi, metrics.ari, metrics.f1
 
 
-def page(rows: list[Row], backbone: str) -> str:
-    """The Markdown page."""
+def page(rows: list[Row], backbone: str, kept: bool = False) -> str:
+    """The Markdown page; `kept`: parts of the runs may have been there before."""
     revision = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
         capture_output=True,
@@ -179,7 +184,8 @@ def page(rows: list[Row], backbone: str) -> str:
         f"| {max(r.peak_memory_mb for r in rows)} (max) |",
         "",
         f"Measured on {platform.machine()}, {multiprocessing.cpu_count()} cores, "
-        f"Python {platform.python_version()}, revision {revision or 'unknown'}.",
+        f"Python {platform.python_version()}, revision {revision or 'unknown'}."
+        + (" Minutes without what a run found in its work folder." if kept else ""),
         "",
     ]
     return "\n".join(lines)
