@@ -148,7 +148,7 @@ class EmbeddingConfig:
 
 _CHOICES = {
     "pseudo_labels": ("adaptive", "soft"),
-    "start": ("clusters", "random"),
+    "start": ("clusters", "drawn", "random"),
     "entropy_over": ("novel", "all"),
     "entropy_prior": ("start", "uniform"),
     "update": ("gradient", "ema"),
@@ -175,7 +175,8 @@ class PrototypeConfig:
         normal_correction: pseudo-labels of crops with a low anomaly score move to "normal".
         generalised: unlabelled crops may belong to known classes too; pseudo-labels and entropy
             run over all samples and all classes (SimGCD).
-        start: prototypes start at ``clusters`` (Ward and k-means) or at ``random``.
+        start: prototypes start at ``clusters`` (Ward's, then k-means), at those of k-means from
+            centres ``drawn`` by chance, or at ``random``. Further heads always draw.
         settle: prototypes that started at clusters are placed anew when training has ended, at the
             clusters of the trained embeddings; False = they stay where training left them, as
             published.
@@ -211,7 +212,7 @@ class PrototypeConfig:
     pseudo_label_weight: float = 1.0
     normal_correction: bool = True
     generalised: bool = False
-    start: Literal["clusters", "random"] = "clusters"
+    start: Literal["clusters", "drawn", "random"] = "clusters"
     settle: bool = True
     n_heads: int = 1
     supervised_weight: float = 0.35

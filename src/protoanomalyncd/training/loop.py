@@ -130,7 +130,7 @@ class Trainer:
                 head.n_base,
                 head.n_novel,
                 self.seed + number,
-                by_chance=number > 0,
+                by_chance=number > 0 or self.prototypes.start == "drawn",
             )
             head.set_prototypes(start.to(self.device))
             novel = start[head.n_base :]
