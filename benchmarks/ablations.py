@@ -10,13 +10,13 @@ of their tables. What is finished there is not run again.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.provenance import measured_on
 
 STUDIES = Path(__file__).parents[1] / "configs" / "ablations"
 DEFAULT = ("guidance", "guidance_neu", "losses")
@@ -53,14 +53,17 @@ def head_of(study: Path) -> Head:
 
 def run(head: Head, work: Path, seeds: list[int]) -> None:
     """Run a study's commands in `work`, where ``configs`` and the downloaded data lie."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    here = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(STUDIES.parents[1]),
+    }
     for command in head.commands:
         line = f"{command} --no-figures --seeds '{seeds}'" if " ablate " in command else command
         subprocess.run(
             ["bash", "-euc", line],  # noqa: S607
             cwd=work,
             check=True,
-            env=os.environ | {"PATH": path},
+            env=os.environ | here,
         )
 
 
@@ -98,25 +101,11 @@ def main() -> int:
         head = head_of(STUDIES / f"{name}.yaml")
         run(head, work, options.seeds)
         parts.append(section(name, head, work))
-    parts.append(footer())
+    parts.append(f"{measured_on()}\n")
     text = "\n".join(parts)
     options.out.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
     return 0
-
-
-def footer() -> str:
-    """Machine and revision."""
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return (
-        f"Measured on {platform.machine()}, {multiprocessing.cpu_count()} cores, Python "
-        f"{platform.python_version()}, revision {revision or 'unknown'}.\n"
-    )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ kept in the work folder: an interrupted call goes on, and further rows, maps or 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import platform
-import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.baselines_reference import ROW, reference_row
+from benchmarks.provenance import measured_on
 from protoanomalyncd.benchmark.ablation import run_study
 from protoanomalyncd.benchmark.outcomes import Outcome, markdown_table
 from protoanomalyncd.benchmark.study import Row, Study, read_settings
@@ -27,15 +26,16 @@ EPOCHS = 50
 ANOMALYNCD = "AnomalyNCD, as a configuration"
 
 METHODS = {
-    "kmeans, agglomerative": "on untrained features: class tokens of the crops, *unguided* or "
+    "kmeans": "on untrained features: class tokens of the crops, *unguided* or "
     "*masked* (the class token sees the region only), or *map-weighted* patches of the whole image "
     "(Anomaly Clustering's idea)",
+    "agglomerative": "the same features, merged by Ward's criterion",
     "GCD": "contrastive training (InfoNCE and supervised), then semi-supervised k-means",
     "SimGCD": "`configs/simgcd.yaml`, on our crops",
     ANOMALYNCD: "`configs/anomalyncd.yaml`: MEBin, crops, hard mask, losses, "
     "correction and four heads as in its code, shown equal to it by golden values "
     "(`tests/golden/`)",
-    "AnomalyNCD, its own code": "the authors' code on the crops, masks and scores of the row above "
+    ROW: "the authors' code on the crops, masks and scores of the row above "
     "(`--reference`); both train for 50 epochs if the row says nothing else",
     "ProtoAnomalyNCD": "default settings",
 }
@@ -48,7 +48,18 @@ and standard deviation over the seeds; agglomerative clustering draws nothing by
 
 | row | what it is |
 |---|---|
-""" + "".join(f"| {name} | {text} |\n" for name, text in METHODS.items())
+"""
+
+
+def introduction(chosen: list[Row], reference: bool) -> str:
+    """What the rows of the page are."""
+    names = [row.name for row in chosen] + ([ROW] if reference else [])
+    shown = [
+        f"| {method} | {text} |\n"
+        for method, text in METHODS.items()
+        if any(name.startswith(method) for name in names)
+    ]
+    return INTRODUCTION + "".join(shown)
 
 
 def anomalyncd(epochs: int) -> Row:
@@ -95,7 +106,7 @@ def main() -> int:
     if unknown:
         print(f"unknown rows {sorted(unknown)}; known: {list(known)}")
         return 2
-    parts = [INTRODUCTION, f"```\n{options.command}\n```"]
+    parts = [introduction(chosen, bool(options.reference)), f"```\n{options.command}\n```"]
     for entry in options.maps:
         name, _, folder = entry.partition("=")
         study = Study(
@@ -122,8 +133,6 @@ def main() -> int:
 
 def _reference(study: Study, options: argparse.Namespace, work: Path) -> list[Outcome]:
     """The reference's own code, on the crops of the configuration's row."""
-    from benchmarks.baselines_reference import reference_row
-
     row = anomalyncd(EPOCHS)
     data = {"images": study.images, "labelled": study.labelled, "maps": study.maps}
     return [
@@ -182,16 +191,9 @@ def _part(name: str, outcomes: list[Outcome]) -> str:
 
 
 def _footer(backbone: str, precision: str) -> str:
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return (
         f"\nBackbone `{backbone}`, in {precision}. Seconds are of one run, without what rows "
-        f"share. Measured on {platform.machine()}, {multiprocessing.cpu_count()} cores, Python "
-        f"{platform.python_version()}, revision {revision or 'unknown'}.\n"
+        f"share. {measured_on()}\n"
     )
 
 

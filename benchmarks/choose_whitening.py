@@ -24,7 +24,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -137,10 +136,9 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
             out[f"whitening {shrinkage}, verify {share}"] = _clustered(z, holds, found)
             if share != config.embedding.verify:
                 continue
-            width = tokens.shape[1]
-            patches = NormalWhitening(width, shrinkage)
-            patches.fit(F.normalize(frozen_normal[:, width:], dim=1))
-            p = patches(F.normalize(frozen[:, width:], dim=1))
+            patches = NormalWhitening(tokens.shape[1], shrinkage)
+            patches.fit(GuidedEncoder.patches_of(frozen_normal))
+            p = patches(GuidedEncoder.patches_of(frozen))
             for weight in PATCH_WEIGHTS:
                 beside = torch.cat([(1 - weight) ** 0.5 * z, weight**0.5 * p], dim=1)
                 title = f"whitening {shrinkage}, verify {share}, patches {weight}"

@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from benchmarks.provenance import measured_on
 
 TRUE_CLASSES = 6
 """Five types of defect and good."""
@@ -148,12 +148,6 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
 
 def page(rows: list[Row], backbone: str, kept: bool = False) -> str:
     """The Markdown page; `kept`: parts of the runs may have been there before."""
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     lines = [
         "# The main job on Magnetic Tile Defect",
         "",
@@ -183,9 +177,7 @@ def page(rows: list[Row], backbone: str, kept: bool = False) -> str:
         f"| mean ± sd | {' | '.join(cells)} | {_spread([r.minutes for r in rows], '.1f')} "
         f"| {max(r.peak_memory_mb for r in rows)} (max) |",
         "",
-        f"Measured on {platform.machine()}, {multiprocessing.cpu_count()} cores, "
-        f"Python {platform.python_version()}, revision {revision or 'unknown'}."
-        + (" Minutes without what a run found in its work folder." if kept else ""),
+        measured_on() + (" Minutes without what a run found in its work folder." if kept else ""),
         "",
     ]
     return "\n".join(lines)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import statistics
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import revision
 from benchmarks.speed_plot import plot
 
 __all__ = ["write_page"]
@@ -44,12 +44,6 @@ def write_page(out: Path, results: Results, options: dict[str, Any]) -> None:
 
 def head(options: dict[str, Any]) -> list[str]:
     """What was compared, where, and by which command."""
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return [
         "# Speed and memory",
         "",
@@ -66,7 +60,7 @@ def head(options: dict[str, Any]) -> list[str]:
         "```",
         "",
         f"{platform.machine()}, {cpu_name()}, Python {platform.python_version()}, "
-        f"revision {revision}. Parts that were not run say so.",
+        f"revision {revision()}. Parts that were not run say so.",
     ]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource
@@ -237,7 +236,7 @@ class Fit:
         if encoder.whitening is not None:
             encoder.whitening.fit(cls)
         if encoder.patches is not None:
-            encoder.patches.fit(F.normalize(frozen[:, cls.shape[1] :], dim=-1))
+            encoder.patches.fit(encoder.patches_of(frozen))
         if gate is not None:
             gate.fit(frozen)
         write_tensors(

@@ -227,6 +227,11 @@ class GuidedEncoder(nn.Module):
         parts = [F.normalize(tokens.cls.float(), dim=-1), patch_mean(tokens)]
         return F.normalize(torch.cat(parts, dim=-1), dim=-1)
 
+    @staticmethod
+    def patches_of(frozen: Tensor) -> Tensor:
+        """The patches in frozen views (B, `frozen_dim`): unit rows (B, `Backbone.embed_dim`)."""
+        return F.normalize(frozen[:, frozen.shape[1] // 2 :], dim=-1)
+
     @torch.no_grad()
     def look(
         self, images: Tensor, anomaly: Tensor, descriptors: Tensor | None = None
