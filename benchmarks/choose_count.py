@@ -68,12 +68,12 @@ class Pool:
     quiet: npt.NDArray[np.bool_]
 
 
-def gaps(scales: tuple[float, ...]) -> Callable[[Array, int], Array]:
-    """Sum of the eigengaps over neighbourhoods of these multiples of sqrt(n)."""
+def gaps(scales: tuple[float, ...], fewest: int = 3) -> Callable[[Array, int], Array]:
+    """Sum of the eigengaps over neighbourhoods of these multiples of sqrt(n), at least `fewest`."""
 
     def curve(z: Array, most: int) -> Array:
         distances = squareform(pdist(z))
-        sizes = sorted({max(3, round(scale * len(z) ** 0.5)) for scale in scales})
+        sizes = sorted({max(fewest, round(scale * len(z) ** 0.5)) for scale in scales})
         total: Array = np.sum([eigengaps(distances, m, most) for m in sizes], axis=0)
         return total
 
@@ -86,11 +86,11 @@ def silhouette(z: Array, most: int) -> Array:
     return np.array([curve[k] for k in range(1, most + 1)])
 
 
-def consensus(weight: float) -> Callable[[Array, int], Array]:
+def consensus(weight: float, fewest: int = 3) -> Callable[[Array, int], Array]:
     """Eigengaps relative to the largest, plus the weighted silhouette."""
 
     def curve(z: Array, most: int) -> Array:
-        found = gaps(SCALES)(z, most)
+        found = gaps(SCALES, fewest)(z, most)
         total: Array = found / max(found.max(), 1e-12) + weight * silhouette(z, most)
         return total
 
@@ -107,6 +107,9 @@ CRITERIA: dict[str, Callable[[Array, int], Array]] = {
     "silhouette": silhouette,
     "consensus, weight 1": consensus(1.0),
     "consensus, weight 2": consensus(2.0),
+    "consensus, at least 5 neighbours": consensus(SILHOUETTE_WEIGHT, 5),
+    "consensus, at least 7 neighbours": consensus(SILHOUETTE_WEIGHT, 7),
+    "consensus, at least 10 neighbours": consensus(SILHOUETTE_WEIGHT, 10),
 }
 
 

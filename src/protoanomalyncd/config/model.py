@@ -176,7 +176,8 @@ class PrototypeConfig:
         generalised: unlabelled crops may belong to known classes too; pseudo-labels and entropy
             run over all samples and all classes (SimGCD).
         start: prototypes start at ``clusters`` (Ward's, then k-means), at those of k-means from
-            centres ``drawn`` by chance, or at ``random``. Further heads always draw.
+            centres ``drawn`` by chance, or at ``random`` as published, the projection too. Further
+            heads always draw.
         settle: prototypes that started at clusters are placed anew when training has ended, at the
             clusters of the trained embeddings; False = they stay where training left them, as
             published.

@@ -80,6 +80,27 @@ class PrototypeHead(nn.Module):
         return F.normalize(self.projection(z), dim=-1)
 
     @torch.no_grad()
+    def draw_start(self, seed: int) -> None:
+        """Draw prototypes and projection as the published codes do.
+
+        Source: [ref] CVMI-Lab/SimGCD, ``model.py`` (``DINOHead``), and HUST-SLOW/AnomalyNCD,
+        ``models/modules/_classifier.py``. The length of a prototype counts too: theirs begin at
+        some 0.58, and a step of the same size turns a short one further than one of length 1.
+
+        Args:
+            seed: of the draw.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            bound = self.weight.shape[1] ** -0.5
+            self.weight.copy_(torch.empty(self.weight.shape).uniform_(-bound, bound))
+            for layer in self.projection:
+                if isinstance(layer, nn.Linear):
+                    drawn = nn.init.trunc_normal_(torch.empty(layer.weight.shape), std=0.02)
+                    layer.weight.copy_(drawn)
+                    layer.bias.zero_()
+
+    @torch.no_grad()
     def set_prototypes(self, start: Tensor) -> None:
         """Put the prototypes at given directions (K, C)."""
         self.weight.copy_(F.normalize(start, dim=-1))

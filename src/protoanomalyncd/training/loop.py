@@ -98,7 +98,7 @@ class Trainer:
         modules = {"tail": self.encoder.tail, "head": self.head, "rivals": self.rivals}
         first = load_checkpoint(folder, modules, self.optimiser) if folder else 0
         if first == 0:
-            self._place_prototypes()
+            self._start_prototypes()
         history = []
         for epoch in range(first, self.training.epochs):
             history.append(self._epoch(epoch))
@@ -108,9 +108,16 @@ class Trainer:
             if on_progress:
                 on_progress(epoch + 1, self.training.epochs, history[-1])
         self.rivals.keep_best(self.head)
-        if self.prototypes.settle:
+        if self.prototypes.settle and self.prototypes.start != "random":
             self._place_prototypes()
         return history
+
+    def _start_prototypes(self) -> None:
+        if self.prototypes.start != "random":
+            self._place_prototypes()
+            return
+        for number, head in enumerate((self.head, *self.rivals)):
+            head.draw_start(self.seed + 7919 * number)
 
     def _place_prototypes(self) -> None:
         """Put the prototypes where the embeddings' classes and clusters are.
@@ -118,8 +125,6 @@ class Trainer:
         Done before training, and again after it (*ours*): pseudo-labels bring regions nearer to
         the prototype that they began with, and hold those there that a better one would have now.
         """
-        if self.prototypes.start == "random":
-            return
         embeddings = embed_cache(self.encoder, self.cache)
         for number, head in enumerate((self.head, *self.rivals)):
             start = starting_prototypes(

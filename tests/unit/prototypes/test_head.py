@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -34,6 +35,21 @@ def test_projections_are_of_unit_length_and_of_the_given_width() -> None:
 def test_the_first_novel_place_is_reserved_for_normal() -> None:
     assert PrototypeHead(8, 4, 3).normal_index == 4
     assert PrototypeHead(8, 0, 3).normal_index == 0
+
+
+def test_a_published_start_has_their_spread_and_is_seeded() -> None:
+    heads = [PrototypeHead(192, 3, 6, 256) for _ in range(3)]
+    for head, seed in zip(heads, (0, 0, 1), strict=True):
+        head.draw_start(seed)
+    first, again, other = (head.state_dict() for head in heads)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["weight"], other["weight"])
+    # torch's nn.Linear draws in +-1 / sqrt(C), of variance 1 / (3 C)
+    assert first["weight"].norm(dim=1).mean().item() == pytest.approx(3**-0.5, rel=0.05)
+    for number in (0, 2, 4):
+        weight, bias = first[f"projection.{number}.weight"], first[f"projection.{number}.bias"]
+        assert weight.std().item() == pytest.approx(0.02, rel=0.02)
+        assert not bias.any()
 
 
 def test_prototypes_are_put_where_they_are_wanted() -> None:

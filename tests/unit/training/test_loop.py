@@ -276,9 +276,10 @@ def test_resuming_with_several_heads(network: Path, tmp_path: Path) -> None:
 def test_heads_start_apart_and_share_one_projection(network: Path) -> None:
     for start in ("random", "clusters"):
         made = trainer(network, n_heads=3, start=start)
-        made._place_prototypes()
+        made._start_prototypes()
         first, second, third = (h.prototypes for h in (made.head, *made.rivals))
         assert not torch.allclose(second, third) or start == "clusters"
+        assert not torch.allclose(first, second) or start == "clusters"
         assert first.shape == second.shape
     assert not [name for name, _ in made.rivals.named_parameters() if "projection" in name]
 
