@@ -37,8 +37,7 @@ from protoanomalyncd.datasets import (
     take_per_class,
 )
 from protoanomalyncd.discovery.count.criteria import silhouettes, ward_partitions
-from protoanomalyncd.discovery.count.estimate import SILHOUETTE_WEIGHT
-from protoanomalyncd.discovery.count.graph import SCALES, eigengaps
+from protoanomalyncd.discovery.count.graph import FEWEST, SCALES, eigengaps
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.normal_places import look_normal
 from protoanomalyncd.stages import label_crops
@@ -50,7 +49,7 @@ FAINT = ("brushed_metal", "leather", "wood")
 EACH = 12
 SUBSETS = 40
 """Drawn from each product."""
-FEWEST = 6
+FEWEST_REGIONS = 6
 """Regions in a subset; of faint defects the detector may find fewer."""
 MOST = 20
 VIEWS = 3
@@ -68,7 +67,7 @@ class Pool:
     quiet: npt.NDArray[np.bool_]
 
 
-def gaps(scales: tuple[float, ...], fewest: int = 3) -> Callable[[Array, int], Array]:
+def gaps(scales: tuple[float, ...], fewest: int) -> Callable[[Array, int], Array]:
     """Sum of the eigengaps over neighbourhoods of these multiples of sqrt(n), at least `fewest`."""
 
     def curve(z: Array, most: int) -> Array:
@@ -86,31 +85,43 @@ def silhouette(z: Array, most: int) -> Array:
     return np.array([curve[k] for k in range(1, most + 1)])
 
 
-def consensus(weight: float, fewest: int = 3) -> Callable[[Array, int], Array]:
+def consensus(
+    scales: tuple[float, ...], weight: float, fewest: int
+) -> Callable[[Array, int], Array]:
     """Eigengaps relative to the largest, plus the weighted silhouette."""
 
     def curve(z: Array, most: int) -> Array:
-        found = gaps(SCALES, fewest)(z, most)
+        found = gaps(scales, fewest)(z, most)
         total: Array = found / max(found.max(), 1e-12) + weight * silhouette(z, most)
         return total
 
     return curve
 
 
+def _bold(title: str, scales: tuple[float, ...], fewest: int) -> str:
+    """The default is bold."""
+    return f"**{title}**" if (scales, fewest) == (SCALES, FEWEST) else title
+
+
+FIVE = (0.5, 0.75, 1.0, 1.4, 2.0)
+SIZES = {"0.5 to 1": FIVE[:3], "0.5 to 1.4": FIVE[:4], "0.75 to 2": SCALES, "0.5 to 2": FIVE}
+"""Neighbourhoods as multiples of sqrt(n)."""
+
 CRITERIA: dict[str, Callable[[Array, int], Array]] = {
-    "**consensus**": consensus(SILHOUETTE_WEIGHT),
-    "eigengaps": gaps(SCALES),
-    "eigengaps, five neighbourhoods (before)": gaps((0.5, 0.75, 1.0, 1.4, 2.0)),
-    "eigengaps, larger": gaps((1.0, 1.4, 2.0, 2.8)),
-    "eigengaps, small": gaps((0.5, 0.75, 1.0)),
-    "eigengaps, wide": gaps((0.5, 0.75, 1.0, 1.4, 2.0, 2.8)),
+    **{
+        _bold(f"eigengaps, {sizes}, at least {fewest} neighbours", scales, fewest): gaps(
+            scales, fewest
+        )
+        for sizes, scales in SIZES.items()
+        for fewest in (4, 5, 6, 7, 8)
+    },
+    "1 to 2, at least 3, + 4 times silhouette (before)": consensus(FIVE[2:], 4.0, 3),
+    "0.5 to 2, at least 5, + 4 times silhouette": consensus(FIVE, 4.0, 5),
     "silhouette": silhouette,
-    "consensus, weight 1": consensus(1.0),
-    "consensus, weight 2": consensus(2.0),
-    "consensus, at least 5 neighbours": consensus(SILHOUETTE_WEIGHT, 5),
-    "consensus, at least 7 neighbours": consensus(SILHOUETTE_WEIGHT, 7),
-    "consensus, at least 10 neighbours": consensus(SILHOUETTE_WEIGHT, 10),
+    "one eigengap, 10 neighbours": lambda z, most: eigengaps(squareform(pdist(z)), 10, most),
 }
+FEW = 2
+"""Classes at most of the subsets in the last column."""
 
 
 def main() -> int:
@@ -125,18 +136,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         pools = list(all_pools(options.data, options.work or Path(scratch)))
     names = [pool.name for pool in pools]
-    print(f"| criterion | {' | '.join(names)} | mean |\n|{'---|' * (len(names) + 2)}")
+    columns = [*names, "mean", f"at most {FEW} classes"]
+    print(f"| criterion | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     tasks = {pool.name: list(subsets(pool)) for pool in pools}
     for title, criterion in CRITERIA.items():
-        shares = [
-            statistics.mean(
-                abs(estimate(criterion, z, normal) - truth) <= max(1, 0.15 * truth)
+        right = {
+            name: [
+                (truth, abs(estimate(criterion, z, normal) - truth) <= max(1, 0.15 * truth))
                 for z, normal, truth in tasks[name]
-            )
+            ]
             for name in names
-        ]
+        }
+        shares = [statistics.mean(hit for _, hit in right[name]) for name in names]
+        few = [hit for name in names for truth, hit in right[name] if truth <= FEW]
         cells = " | ".join(f"{share:.2f}" for share in shares)
-        print(f"| {title} | {cells} | {statistics.mean(shares):.3f} |", flush=True)
+        print(
+            f"| {title} | {cells} | {statistics.mean(shares):.3f} | {statistics.mean(few):.2f} |",
+            flush=True,
+        )
     return 0
 
 
@@ -163,7 +180,7 @@ def subsets(pool: Pool) -> Iterator[tuple[Array, int, int]]:
                 keep[rng.permutation(members)[len(members) // 2 :]] = False
         quiet = bool((pool.quiet & keep).any())
         z = pool.z[keep & ~pool.quiet] if quiet else pool.z[keep]
-        if len(z) >= FEWEST:
+        if len(z) >= FEWEST_REGIONS:
             yield z, int(quiet), n_kinds + has_normal
 
 

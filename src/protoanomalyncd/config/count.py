@@ -9,7 +9,7 @@ from protoanomalyncd.config.checks import check_types, require
 
 __all__ = ["CountConfig"]
 
-_METHODS = ("consensus", "eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap")
+_METHODS = ("eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap")
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,16 @@ class CountConfig:
     """How the number of classes is estimated where ``n_novel_classes`` is ``auto``.
 
     Args:
-        method: ``consensus`` of ``eigengaps`` and ``silhouette`` (ours), one of the two, or one
-            that stands beside them for comparison: ``prototype_score``, ``vmf_bic``, ``eigengap``.
+        method: ``eigengaps`` (ours), or one that stands beside them for comparison:
+            ``prototype_score``, ``silhouette``, ``vmf_bic``, ``eigengap``.
         min_classes: fewest classes that are considered, the normal class included.
         max_classes: most classes that are considered; fewer where there are not three regions a
             class.
     """
 
-    method: Literal[
-        "consensus", "eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap"
-    ] = "consensus"
+    method: Literal["eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap"] = (
+        "eigengaps"
+    )
     min_classes: int = 2
     max_classes: int = 20
 

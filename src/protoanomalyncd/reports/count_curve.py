@@ -14,7 +14,6 @@ _MARGIN = 34
 _MOST_TICKS = 12
 
 _TITLES = {
-    "consensus": "How clearly and how compactly the regions fall into that many groups (consensus)",
     "eigengaps": "How clearly the regions fall into that many groups (summed eigengaps)",
     "prototype_score": "Prototype score S(K)",
     "silhouette": "Silhouette",

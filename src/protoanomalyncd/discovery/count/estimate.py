@@ -23,9 +23,6 @@ __all__ = ["MOST_SAMPLES", "candidates", "estimate_count"]
 MOST_SAMPLES = 1500
 """Regions that are looked at, evenly chosen: the spectrum costs the cube of their number."""
 
-SILHOUETTE_WEIGHT = 4.0
-"""Of the silhouette in the consensus; what chose it: docs/defaults.md."""
-
 _NEIGHBOURS = 10
 _REGIONS_A_CLASS = 3
 
@@ -85,7 +82,6 @@ def estimate_count(
     partitions = ward_partitions(z, most)
     curves = _spectral(z, most)
     curves["silhouette"] = silhouettes(z, partitions)
-    curves["consensus"] = _consensus(curves["eigengaps"], curves["silhouette"])
     curves["vmf_bic"] = negative_bic(z, partitions) if len(z) > 1 else {1: 0.0}
     scores = dict(known_scores or {})
     for k in wanted:
@@ -120,17 +116,6 @@ def _spectral(z: np.ndarray, most: int) -> dict[str, dict[int, float]]:
         curves["eigengaps"][:defined] = summed_eigengaps(z, defined)
         curves["eigengap"][:defined] = eigengaps(squareform(pdist(z)), _NEIGHBOURS, defined)
     return {name: {k + 1: float(v) for k, v in enumerate(c)} for name, c in curves.items()}
-
-
-def _consensus(gaps: Mapping[int, float], silhouette: Mapping[int, float]) -> dict[int, float]:
-    """Gaps relative to the largest, plus silhouettes times `SILHOUETTE_WEIGHT`; *ours*.
-
-    Gaps see whether groups hang together, silhouettes whether they are compact: where the first
-    hesitate, the second decide. Silhouettes are not divided by their largest: one group has none,
-    and where there is but one, those of several are near 0.
-    """
-    largest = max(*gaps.values(), 1e-12)
-    return {k: gaps[k] / largest + SILHOUETTE_WEIGHT * silhouette[k] for k in gaps}
 
 
 def _thinned(data: Embedded) -> Embedded:

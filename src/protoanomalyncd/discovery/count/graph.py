@@ -9,7 +9,7 @@ k groups that hang together loosely give k eigenvalues near 0 and a gap after th
 distance of sample i to its 7th neighbour (or its m-th, where m < 7).
 
 Source: eigengap heuristic and normalised Laplacian, von Luxburg (2007); local scales, Zelnik-Manor
-and Perona (2004). The sum over three neighbourhood sizes is *ours*: one size alone sees small
+and Perona (2004). The sum over four neighbourhood sizes is *ours*: one size alone sees small
 classes (few neighbours) or large ones (many), never both.
 
 Letters: n samples, C channels, m neighbours.
@@ -22,15 +22,17 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.spatial.distance import pdist, squareform
 
-__all__ = ["SCALES", "affinities", "eigengaps", "summed_eigengaps"]
+__all__ = ["FEWEST", "SCALES", "affinities", "eigengaps", "summed_eigengaps"]
 
 Array = npt.NDArray[np.float64]
 
-SCALES = (1.0, 1.4, 2.0)
-"""Neighbours as multiples of sqrt(n)."""
+SCALES = (0.75, 1.0, 1.4, 2.0)
+"""Neighbours as multiples of sqrt(n); what chose them: docs/defaults.md."""
+
+FEWEST = 5
+"""Neighbours at least: with fewer a small set falls to pieces."""
 
 _LOCAL = 7
-_FEWEST = 3
 
 
 def affinities(distances: Array, n_neighbours: int) -> Array:
@@ -71,6 +73,6 @@ def summed_eigengaps(z: Array, most: int) -> Array:
         most: groups that are considered, below n.
     """
     distances = squareform(pdist(z))
-    sizes = sorted({max(_FEWEST, round(scale * len(z) ** 0.5)) for scale in SCALES})
+    sizes = sorted({max(FEWEST, round(scale * len(z) ** 0.5)) for scale in SCALES})
     total: Array = np.sum([eigengaps(distances, m, most) for m in sizes], axis=0)
     return total

@@ -57,16 +57,10 @@ def test_too_few_regions_are_one_line(n_regions: int, n_quiet: int, low: int) ->
 def test_clear_groups_are_counted_normal_included(n_groups: int, n_quiet: int, n_base: int) -> None:
     found = count(embedded(n_groups, 12, n_quiet, n_base))
     assert found.n_classes == n_groups + (1 if n_quiet else 0)
-    assert found.n_classes == found.estimates["consensus"]
+    assert found.n_classes == found.estimates["eigengaps"]
     assert found.with_normal == bool(n_quiet)
     assert found.with_labels == bool(n_base)
     assert all(len(curve) == len(found.candidates) for curve in found.curves.values())
-
-
-def test_consensus_adds_silhouettes_to_relative_gaps() -> None:
-    found = estimate._consensus({1: 1.0, 2: 4.0, 3: 0.0}, {1: 0.0, 2: 0.125, 3: 0.5})
-    assert found == {1: 0.25, 2: 1.5, 3: 2.0}
-    assert estimate._consensus({1: 0.0}, {1: 0.0}) == {1: 0.0}
 
 
 def test_the_method_and_the_range_are_the_users() -> None:
