@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 METHODS = ("eigengaps", "silhouette", "prototype_score", "vmf_bic", "eigengap")
+"""The default first."""
 
 HEAD = """# The number of classes, estimated
 
@@ -48,7 +49,24 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{m} {sum(_within(g, m) for g in drawn)} of {len(drawn)}" for m in METHODS
         )
         lines += ["", f"Generated sets within the bar: {shares}."]
+    if any(row["nmi"] for row in rows):
+        truth, estimate = (
+            _mean([_nmi(group, which) for group in groups.values()])
+            for which in ("truth", "estimate")
+        )
+        lines += [
+            "",
+            f"NMI, mean over the sets: {truth} with the truth, {estimate} with the estimate.",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _nmi(group: Sequence[Mapping[str, Any]], which: str) -> float | None:
+    """Mean over the seeds with the true number, or with the default's estimate."""
+    numbers = [r["truth"] if which == "truth" else r["estimates"][METHODS[0]] for r in group]
+    found = [row["nmi"].get(str(k)) for row, k in zip(group, numbers, strict=True)]
+    known = [v for v in found if v is not None]
+    return statistics.mean(known) if known else None
 
 
 def _arguments(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -77,8 +95,7 @@ def _line(name: str, group: Sequence[Mapping[str, Any]]) -> str:
         found = [row["estimates"][method] for row in group]
         text = str(found[0]) if len(set(found)) == 1 else ", ".join(map(str, found))
         cells.append(text if _within(group, method) else f"*{text}*")
-    cells.append(_mean([row["nmi"].get(str(row["truth"])) for row in group]))
-    cells.append(_mean([row["nmi"].get(str(row["estimates"]["eigengaps"])) for row in group]))
+    cells += [_mean([_nmi(group, which)]) for which in ("truth", "estimate")]
     return "| " + " | ".join(cells) + " |"
 
 
