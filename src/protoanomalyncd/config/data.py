@@ -80,9 +80,11 @@ class MEBinConfig:
             [pixels of the map as it came].
         normal_quantile: share of the held-out normal images whose maximum lies below the range;
             ``default`` mode only.
+        set_quantile: share of the set's images whose maximum lies below the range where no held-out
+            normal image is known (maps from a folder, zero-shot maps); 0 = none does, as published;
+            ``default`` mode only.
         normals_in_set: whether the unlabelled set holds normal images; asked only where no held-out
-            normal image is known (maps from a folder). False: the range starts at the typical
-            background instead of the lowest image maximum.
+            normal image is known. False: the range starts at the typical background instead.
     """
 
     mode: Literal["default", "reference"] = "default"
@@ -93,6 +95,7 @@ class MEBinConfig:
     erosion: int | None = None
     min_area: float = 1.0
     normal_quantile: float = 0.5
+    set_quantile: float = 0.1
     normals_in_set: bool = True
 
     def __post_init__(self) -> None:
@@ -127,6 +130,7 @@ class MEBinConfig:
             "in (0, 1]",
             self.normal_quantile,
         )
+        require(0 <= self.set_quantile < 1, "mebin.set_quantile", "in [0, 1)", self.set_quantile)
 
 
 @dataclass(frozen=True)

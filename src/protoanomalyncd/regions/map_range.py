@@ -42,7 +42,9 @@ def fit_range(
 
     1. `background`, where the caller knows that the set holds no normal images;
     2. in ``default`` mode, the `normal_quantile` of `normal_maxima`, where given;
-    3. the smallest maximum, as AnomalyNCD has it (always so in ``reference`` mode).
+    3. in ``default`` mode, the `set_quantile` of the maxima: the least conspicuous images of a set
+       that holds normal ones are normal;
+    4. in ``reference`` mode, the smallest maximum, as AnomalyNCD has it.
 
     Args:
         maxima: largest score of each image of the set, (n,) [map units].
@@ -65,6 +67,8 @@ def fit_range(
         low, what = float(background), "the background given"
     elif config.mode == "default" and normal.size:
         low, what = float(np.quantile(normal, config.normal_quantile)), "the normal images' maxima"
+    elif config.mode == "default" and config.set_quantile > 0:
+        low, what = float(np.quantile(seen, config.set_quantile)), "the set's lower maxima"
     else:
         low, what = float(seen.min()), "the lowest image maximum"
     if not high > low:

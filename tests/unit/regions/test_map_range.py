@@ -25,8 +25,12 @@ def test_default_takes_a_quantile_of_the_normals_maxima() -> None:
 
 
 @pytest.mark.parametrize("normal", [None, np.zeros(0, np.float32)])
-def test_without_held_out_normals_it_is_the_references_rule(normal: np.ndarray | None) -> None:
-    assert fit_range(MAXIMA, normal).low == 3.0
+def test_without_held_out_normals_it_begins_among_the_sets_lower_maxima(
+    normal: np.ndarray | None,
+) -> None:
+    assert fit_range(MAXIMA, normal).low == pytest.approx(np.quantile(MAXIMA, 0.1))
+    assert fit_range(MAXIMA, normal, MEBinConfig(set_quantile=0.5)).low == pytest.approx(4.5)
+    assert fit_range(MAXIMA, normal, MEBinConfig(set_quantile=0)).low == 3.0
 
 
 def test_a_set_without_normal_images_needs_its_background() -> None:
