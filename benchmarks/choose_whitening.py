@@ -118,22 +118,22 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
         backbone, dataclasses.replace(config.embedding, whitening=None, patch_weight=0)
     )
     normal, frozen_normal = fit.normal_views(plain, crops)
-    tokens, frozen = _views(plain, crops)
-    out = {"whitening none": _clustered(tokens, crops.anomalous, found)}
+    tokens, frozen = plain_views(plain, crops)
+    out = {"whitening none": clustered(tokens, crops.anomalous, found)}
     for shrinkage in SHRINKAGES:
         if shrinkage is None:
             continue
         whitening = NormalWhitening(tokens.shape[1], shrinkage)
         whitening.fit(normal)
         z = whitening(tokens)
-        out[f"whitening {shrinkage}"] = _clustered(z, crops.anomalous, found)
+        out[f"whitening {shrinkage}"] = clustered(z, crops.anomalous, found)
         if shrinkage != config.embedding.whitening:
             continue
         for share in SHARES:
             gate = NormalGate(frozen.shape[1], share)
             gate.fit(frozen_normal)
             holds = crops.anomalous & ~gate(frozen).numpy()
-            out[f"whitening {shrinkage}, verify {share}"] = _clustered(z, holds, found)
+            out[f"whitening {shrinkage}, verify {share}"] = clustered(z, holds, found)
             if share != config.embedding.verify:
                 continue
             patches = NormalWhitening(tokens.shape[1], shrinkage)
@@ -142,11 +142,11 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
             for weight in PATCH_WEIGHTS:
                 beside = torch.cat([(1 - weight) ** 0.5 * z, weight**0.5 * p], dim=1)
                 title = f"whitening {shrinkage}, verify {share}, patches {weight}"
-                out[title] = _clustered(beside, holds, found)
+                out[title] = clustered(beside, holds, found)
     return out
 
 
-def _views(encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]:
+def plain_views(encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]:
     """Unit class tokens and frozen views of plain views."""
     rows = []
     for crop in zip(crops.images, crops.masks, crops.maps, strict=True):
@@ -155,7 +155,7 @@ def _views(encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]:
     return torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
 
 
-def _clustered(
+def clustered(
     z: Tensor, holds: NDArray[np.bool_], found: list[CroppedImage]
 ) -> tuple[float, float]:
     """NMI of k-means and of Ward; regions that do not hold anything are class 0."""

@@ -48,6 +48,7 @@ BAD: dict[str, list[Any]] = {
     "mebin.erosion": [-1],
     "mebin.min_area": [-1, math.nan],
     "mebin.normal_quantile": [0.0, 1.1, math.nan],
+    "mebin.set_quantile": [-0.1, 1.0, math.nan],
     "mebin.normals_in_set": ["yes", 1, None],
     "crops.mode": ["other"],
     "crops.margin": [0.0, -0.5, math.nan],
