@@ -71,8 +71,16 @@ def section(name: str, head: Head, work: Path) -> str:
     """Title, text, commands and table."""
     folder = Path(head.commands[-1].split("--out", 1)[1].split()[0])
     table = (work / folder / "table.md").read_text(encoding="utf-8").strip()
+    table = table.removeprefix(f"# {name}").strip()  # the section has that title
     commands = "\n".join(head.commands)
     return f"## {name}\n\n{head.text}\n\n```\n{commands}\n```\n\n{table}\n"
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What makes the page, with what is not the default."""
+    given = [] if options.studies == list(DEFAULT) else ["--studies", *options.studies]
+    given += [] if options.seeds == [0, 1, 2] else ["--seeds", *map(str, options.seeds)]
+    return f'make bench-ablations ARGS="{" ".join(given)}"' if given else "make bench-ablations"
 
 
 def main() -> int:
@@ -94,7 +102,8 @@ def main() -> int:
             (work / name).symlink_to(target.resolve())
     parts = [
         "# Ablation",
-        "Each table by the commands above it, all of them by `make bench-ablations`; images, whose",
+        "",
+        f"Each table by the commands above it, all of them by `{_command(options)}`. Images, whose",
         "names of types only the metrics read; mean and standard deviation over the seeds.\n",
     ]
     for name in options.studies:
