@@ -37,7 +37,12 @@ from protoanomalyncd.datasets import (
     take_per_class,
 )
 from protoanomalyncd.discovery.count.criteria import silhouettes, ward_partitions
-from protoanomalyncd.discovery.count.graph import FEWEST, SCALES, eigengaps
+from protoanomalyncd.discovery.count.graph import (
+    FEWEST,
+    SCALES,
+    eigengaps,
+    summed_eigengaps,
+)
 from protoanomalyncd.fitting import Fit
 from protoanomalyncd.normal_places import look_normal
 from protoanomalyncd.stages import label_crops
@@ -69,14 +74,7 @@ class Pool:
 
 def gaps(scales: tuple[float, ...], fewest: int) -> Callable[[Array, int], Array]:
     """Sum of the eigengaps over neighbourhoods of these multiples of sqrt(n), at least `fewest`."""
-
-    def curve(z: Array, most: int) -> Array:
-        distances = squareform(pdist(z))
-        sizes = sorted({max(fewest, round(scale * len(z) ** 0.5)) for scale in scales})
-        total: Array = np.sum([eigengaps(distances, m, most) for m in sizes], axis=0)
-        return total
-
-    return curve
+    return lambda z, most: summed_eigengaps(z, most, scales, fewest)
 
 
 def silhouette(z: Array, most: int) -> Array:

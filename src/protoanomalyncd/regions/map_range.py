@@ -67,7 +67,7 @@ def fit_range(
         low, what = float(background), "the background given"
     elif config.mode == "default" and normal.size:
         low, what = float(np.quantile(normal, config.normal_quantile)), "the normal images' maxima"
-    elif config.mode == "default" and config.set_quantile > 0:
+    elif config.mode == "default":
         low, what = float(np.quantile(seen, config.set_quantile)), "the set's lower maxima"
     else:
         low, what = float(seen.min()), "the lowest image maximum"

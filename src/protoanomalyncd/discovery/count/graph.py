@@ -17,6 +17,8 @@ Letters: n samples, C channels, m neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
@@ -65,14 +67,18 @@ def eigengaps(distances: Array, n_neighbours: int, most: int) -> Array:
     return gaps
 
 
-def summed_eigengaps(z: Array, most: int) -> Array:
-    """Sum of the gaps over the `SCALES`, (most,); *ours*.
+def summed_eigengaps(
+    z: Array, most: int, scales: Sequence[float] = SCALES, fewest: int = FEWEST
+) -> Array:
+    """Sum of the gaps over sizes of neighbourhoods, (most,); *ours*.
 
     Args:
         z: unit embeddings (n, C).
         most: groups that are considered, below n.
+        scales: neighbours as multiples of sqrt(n).
+        fewest: neighbours at least.
     """
     distances = squareform(pdist(z))
-    sizes = sorted({max(FEWEST, round(scale * len(z) ** 0.5)) for scale in SCALES})
+    sizes = sorted({max(fewest, round(scale * len(z) ** 0.5)) for scale in scales})
     total: Array = np.sum([eigengaps(distances, m, most) for m in sizes], axis=0)
     return total
