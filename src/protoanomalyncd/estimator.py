@@ -323,6 +323,7 @@ class ProtoAnomalyNCD:
             memory_size=self.config.detector.memory_size,
             whitening=self.config.detector.whitening,
             smoothing=self.config.detector.smoothing,
+            coarse_smoothing=self.config.detector.coarse_smoothing,
             reference_images=self.config.detector.reference_images,
             search=self.config.detector.search,
             seed=self.config.seed,
@@ -344,7 +345,9 @@ class ProtoAnomalyNCD:
                 f"this model was fitted with its own detector ({self._source.name}): expected no "
                 f"--maps, got {maps}; maps of another detector have another range"
             )
-        return self._source if maps is None else create("folder", folder=maps)
+        if maps is None:
+            return self._source
+        return create("folder", self._source.arguments(), folder=maps)
 
     def _gather(
         self,

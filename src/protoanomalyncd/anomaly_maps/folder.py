@@ -11,7 +11,13 @@ from torch import Tensor
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
-from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map
+from protoanomalyncd.config import MapConfig
+from protoanomalyncd.datasets.map_files import (
+    MAP_SUFFIXES,
+    match_maps,
+    read_map,
+    smooth_coarse,
+)
 from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ModelFormatError
 from protoanomalyncd.structures import FloatArray, Sample, Skipped
 
@@ -27,14 +33,17 @@ class FolderMaps:
 
     Args:
         folder: see `match_maps`; None = not known yet.
+        coarse_smoothing: deviation for `smooth_coarse` [cells]; 0 = maps are taken as they are.
     """
 
     name: ClassVar[str] = "folder"
     precomputed: ClassVar[bool] = True
     learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
-    def __init__(self, folder: Path | str | None = None) -> None:
+    def __init__(self, folder: Path | str | None = None, coarse_smoothing: float = 0.0) -> None:
+        MapConfig(coarse_smoothing=coarse_smoothing)  # checks
         self._folder = None if folder is None else Path(folder)
+        self._coarse_smoothing = coarse_smoothing
 
     def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
         """Nothing to learn, and nothing is known about maps of unseen normal images."""
@@ -60,13 +69,13 @@ class FolderMaps:
         def read(sample: Sample) -> FloatArray:
             if sample.name not in paths:
                 raise AnomalyMapError(f"no anomaly map in {self._folder}")
-            return read_map(paths[sample.name])
+            return smooth_coarse(read_map(paths[sample.name]), self._coarse_smoothing)
 
         yield from read_ahead(samples, read)
 
     def arguments(self) -> dict[str, Any]:
-        """None: the folder is part of a call, not of a model."""
-        return {}
+        """How maps are smoothed; the folder is part of a call, not of a model."""
+        return {"coarse_smoothing": self._coarse_smoothing}
 
     def state(self) -> dict[str, Tensor]:
         """Nothing is learned."""

@@ -26,6 +26,8 @@ class MapConfig:
             None = as they are, as PatchCore does.
         smoothing: deviation of the Gaussian that smooths the patch memory's maps [cells of the
             map]; 0 = none.
+        coarse_smoothing: the same for given maps of at most 64 cells a side; finer ones are taken
+            as they are.
         reference_images: images that mutual scoring compares each image with, drawn at random.
         search: how the patch memory is searched on a CPU: ``torch``, or ``faiss`` (a package of its
             own, never required; between equally near patches it may choose another).
@@ -36,6 +38,7 @@ class MapConfig:
     memory_size: int = 12_000
     whitening: float | None = 1.0
     smoothing: float = 1.0
+    coarse_smoothing: float = 1.0
     reference_images: int = 64
     search: Literal["torch", "faiss"] = "torch"
 
@@ -49,7 +52,9 @@ class MapConfig:
             "above 0 or null",
             self.whitening,
         )
-        require(self.smoothing >= 0, "detector.smoothing", "at least 0", self.smoothing)
+        for name in ("smoothing", "coarse_smoothing"):
+            value = getattr(self, name)
+            require(value >= 0, f"detector.{name}", "at least 0", value)
         require(
             self.reference_images >= 3,
             "detector.reference_images",

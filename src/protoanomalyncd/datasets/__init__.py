@@ -37,7 +37,12 @@ from protoanomalyncd.datasets.layout import (
     load_labelled,
     take_per_class,
 )
-from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map
+from protoanomalyncd.datasets.map_files import (
+    MAP_SUFFIXES,
+    match_maps,
+    read_map,
+    smooth_coarse,
+)
 from protoanomalyncd.datasets.mtd import prepare_mtd
 from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
 from protoanomalyncd.datasets.preparers import PREPARERS, Preparer, prepare
@@ -72,5 +77,6 @@ __all__ = [
     "read_map",
     "read_mask",
     "render",
+    "smooth_coarse",
     "take_per_class",
 ]

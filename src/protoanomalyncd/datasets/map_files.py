@@ -1,4 +1,4 @@
-"""Files of anomaly maps: read one, and find the map of every image.
+"""Files of anomaly maps: read one, smooth a coarse one, and find the map of every image.
 
 Formats: ``.npy`` (h, w), (1, h, w) or (h, w, 1); ``.tif`` / ``.tiff`` (float or integer); ``.png``
 (grey, 1 to 16 bit). Values are taken as they are: the range is fitted on the data set, so all maps
@@ -20,9 +20,11 @@ from protoanomalyncd.datasets.companions import Companion, match_companions
 from protoanomalyncd.errors import AnomalyMapError
 from protoanomalyncd.structures import FloatArray, Sample
 
-__all__ = ["MAP_SUFFIXES", "match_maps", "read_map"]
+__all__ = ["COARSE", "MAP_SUFFIXES", "match_maps", "read_map", "smooth_coarse"]
 
 MAP_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
+COARSE = 64
+"""Cells a side, at most, of a map that comes straight from a grid of patches."""
 _MAPS = Companion("anomaly map", MAP_SUFFIXES, AnomalyMapError)
 
 
@@ -94,6 +96,26 @@ def _read_values(path: Path) -> npt.NDArray[Any]:
         if image.mode == "P":
             raise AnomalyMapError(f"{path}: expected a grey PNG, got one with a colour palette")
         return np.asarray(image)
+
+
+def smooth_coarse(amap: FloatArray, deviation: float) -> FloatArray:
+    """Smooth a map that has a score for each patch, as detectors do before they show one (*ours*).
+
+    Finer maps (above `COARSE` cells a side) come enlarged and smoothed already, or are masks: they
+    are left as they are.
+
+    Args:
+        amap: scores (h, w).
+        deviation: of the Gaussian [cells]; 0 = none.
+
+    Returns:
+        float32 (h, w); the map itself where nothing is to be done.
+    """
+    is_map = amap.ndim == 2 and amap.size > 0  # whatever else comes is refused further on
+    if deviation == 0 or not is_map or max(amap.shape) > COARSE:
+        return amap
+    smooth: FloatArray = cv2.GaussianBlur(np.asarray(amap, np.float32), (0, 0), deviation)
+    return smooth
 
 
 def match_maps(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:

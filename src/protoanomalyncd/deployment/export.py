@@ -209,6 +209,7 @@ def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str])
         descriptors=() if classifier.encoder.descriptors is None else DESCRIPTORS,
         map_range=model.map_range_,
         maps_from=source.name,
+        coarse_smoothing=float(source.arguments().get("coarse_smoothing", 0.0)),
         mebin=model.config.mebin,
         crops=model.config.crops,
         merge_temperature=SHARE_TEMPERATURE,

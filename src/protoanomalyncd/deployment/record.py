@@ -41,6 +41,7 @@ class Record:
             are no part of the embedding.
         map_range: on which anomaly maps are normalised.
         maps_from: registered name of the source whose maps the model was fitted on.
+        coarse_smoothing: deviation of the Gaussian that smooths coarse maps [cells].
         mebin: how a map is binarised.
         crops: how regions are cut out.
         merge_temperature: T of the weights softmax(sqrt(area) / T) of an image's regions.
@@ -63,6 +64,7 @@ class Record:
     descriptors: tuple[str, ...]
     map_range: MapRange
     maps_from: str
+    coarse_smoothing: float
     mebin: MEBinConfig
     crops: CropConfig
     merge_temperature: float
@@ -102,6 +104,7 @@ class Record:
         if not all(0 <= k < len(names) for k in counts_as):
             raise ValueError(f"classes: expected counts_as from 0 to {len(names) - 1}")
         rest["descriptors"] = tuple(str(name) for name in rest["descriptors"])
+        rest.setdefault("coarse_smoothing", 0.0)  # exports of earlier versions
         rest["map_range"] = MapRange(**rest["map_range"])
         rest["mebin"] = MEBinConfig(**rest["mebin"])
         rest["crops"] = CropConfig(**rest["crops"])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map
+from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map, smooth_coarse
 from protoanomalyncd.deployment.engines import Engine, open_engine
 from protoanomalyncd.deployment.merging import merge
 from protoanomalyncd.deployment.record import Record, read_record
@@ -257,6 +257,7 @@ class Runtime:
                 f"{sample.name}: expected an RGB image (H, W, 3) of uint8, "
                 f"got {image.shape} of {image.dtype}"
             )
+        amap = smooth_coarse(amap, record.coarse_smoothing)
         items = crop_unlabelled(
             sample.name, image, amap, record.map_range, record.mebin, record.crops
         )

@@ -56,7 +56,8 @@ __all__ = ["load_model", "save_model"]
 _BESIDE_THE_TAIL = ("whitening", "patches", "descriptors")
 """Fitted parts of an encoder that a model may have or lack."""
 _DETECTOR_BEFORE: dict[str, dict[str, Any]] = {
-    "patch_memory": {"whitening": None, "smoothing": 0.0}
+    "patch_memory": {"whitening": None, "smoothing": 0.0},
+    "folder": {"coarse_smoothing": 0.0},
 }
 _BEFORE = {"descriptor_weight": 0.0, "patch_weight": 0.0, "whitening": None, "verify": 0.0}
 """What detectors and embeddings were in models that were written before these settings."""
