@@ -46,7 +46,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS)
-    parser.add_argument("--weights", type=Path, help="folder with resnet18_trunk/: its maps instead")
+    parser.add_argument(
+        "--weights", type=Path, help="folder with resnet18_trunk/: its maps instead"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     backbone = create_backbone("embedded")

@@ -43,7 +43,7 @@ def _folder(folder: Path, samples: Sequence[Sample]) -> dict[str, Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, rng.random((10 + number, 12)))
     (folder / "maps" / BAD).with_suffix(".npy").write_bytes(b"\x93NUMPY cut off")
-    return {"folder": folder / "maps"}
+    return {"folder": folder / "maps", "coarse_smoothing": 1.0}
 
 
 BUILDERS: Mapping[str, Callable[[Path, Sequence[Sample]], dict[str, Any]]] = {
@@ -187,7 +187,9 @@ def test_no_image_gives_no_map(case: Case) -> None:
 def test_unknown_names_and_arguments_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"expected one of auto, folder, .*'pca'"):
         create("pca")
-    with pytest.raises(ConfigurationError, match="folder takes folder, got depth"):
+    with pytest.raises(
+        ConfigurationError, match="folder takes folder, coarse_smoothing, got depth"
+    ):
         create("folder", {"depth": 3})
     with pytest.raises(ConfigurationError, match=r"backbone: expected .* patch_memory needs it"):
         create("patch_memory", {"seed": 3}, folder="maps")

@@ -26,6 +26,7 @@ BAD: dict[str, list[Any]] = {
     "detector.search": ["", "annoy", None],
     "detector.whitening": [0.0, -1.0, math.nan],
     "detector.smoothing": [-0.5, math.nan],
+    "detector.coarse_smoothing": [-0.5, math.nan],
     "localiser.source": [5, None],
     "localiser.prompt": ["", "  ", 5],
     "localiser.prompts": ["", 5],

@@ -114,8 +114,8 @@ def smooth_coarse(amap: FloatArray, deviation: float) -> FloatArray:
     is_map = amap.ndim == 2 and amap.size > 0  # whatever else comes is refused further on
     if deviation == 0 or not is_map or max(amap.shape) > COARSE:
         return amap
-    smooth: FloatArray = cv2.GaussianBlur(np.asarray(amap, np.float32), (0, 0), deviation)
-    return smooth
+    smooth = cv2.GaussianBlur(np.asarray(amap, np.float32), (0, 0), deviation)
+    return np.asarray(smooth, np.float32)
 
 
 def match_maps(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from protoanomalyncd.anomaly_maps import FolderMaps, match_maps, read_map
+from protoanomalyncd.datasets.map_files import COARSE, smooth_coarse
 from protoanomalyncd.errors import AnomalyMapError, ConfigurationError
 from protoanomalyncd.structures import Sample, Skipped
 
@@ -212,6 +214,28 @@ def test_missing_and_unusable_maps_are_skipped_with_a_reason(tmp_path: Path) -> 
     assert "NaN" in unusable.reason
     assert isinstance(missing, Skipped)
     assert "no anomaly map" in missing.reason
+
+
+def test_coarse_maps_are_smoothed_and_fine_ones_left_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse, fine = (rng.random((side, 40), dtype=np.float32) for side in (COARSE, COARSE + 1))
+    for name, amap in (("1", coarse), ("2", fine)):
+        np.save(tmp_path / f"{name}.npy", amap)
+    source = FolderMaps(tmp_path, coarse_smoothing=1.0)
+    smoothed, untouched = (scores for _, scores in source.score(_samples("1.png", "2.png")))
+    assert isinstance(smoothed, np.ndarray)
+    expected = gaussian_filter(coarse, 1.0, mode="mirror", truncate=4)
+    np.testing.assert_allclose(smoothed, expected, atol=1e-5)
+    np.testing.assert_array_equal(untouched, fine)  # type: ignore[arg-type]
+    assert source.arguments() == {"coarse_smoothing": 1.0}
+    (_, as_it_is), *_ = FolderMaps(tmp_path).score(_samples("1.png", "2.png"))
+    np.testing.assert_array_equal(as_it_is, coarse)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 4, 4), ()])
+def test_what_is_no_map_is_left_to_whoever_refuses_it(shape: tuple[int, ...]) -> None:
+    odd = np.zeros(shape, np.float32)
+    assert smooth_coarse(odd, 1.0) is odd
 
 
 def test_a_loaded_model_asks_for_the_folder_of_the_new_images() -> None:
