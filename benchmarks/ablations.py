@@ -98,8 +98,9 @@ def main() -> int:
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     for name, target in (("configs", STUDIES.parent), (DOWNLOADED, options.data)):
-        if not (work / name).is_symlink():
-            (work / name).symlink_to(target.resolve())
+        link = work / name
+        link.unlink(missing_ok=True)  # of a call from another folder, which may be gone
+        link.symlink_to(target.resolve())
     parts = [
         "# Ablation",
         "",
