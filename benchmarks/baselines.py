@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import benchmarks.resnet50_v1  # noqa: F401  (registers the architecture)
 from benchmarks.baselines_reference import ROW, reference_row
 from benchmarks.provenance import measured_on
 from protoanomalyncd.benchmark.ablation import run_study
