@@ -21,22 +21,15 @@ from safetensors.torch import load_file, save_file
 from timm.models import register_model
 from torch import nn
 
-from pretraining.teachers import MEAN, STD
+from pretraining.teachers import MEAN, STD, first_version
 
 ARCHITECTURE = "resnet50_v1"
-
-
-def _first_version(model: nn.Module) -> nn.Module:
-    for name in ("layer2", "layer3"):
-        first: Any = getattr(model, name)[0]  # type: ignore[index]
-        first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
-    return model
 
 
 @register_model
 def resnet50_v1(pretrained: bool = False, **arguments: Any) -> nn.Module:
     """Timm's resnet50 with the strides of the first version; arguments as there."""
-    return _first_version(timm.models.resnet.resnet50(pretrained, **arguments))
+    return first_version(timm.models.resnet.resnet50(pretrained, **arguments))
 
 
 def write_folder(weights: Path, folder: Path) -> Path:

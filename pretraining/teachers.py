@@ -70,15 +70,20 @@ class ResNet18Trunk(nn.Module):
 _STRIDED = {f"layer{i}.0.{part}" for i in (2, 3) for part in ("conv1", "downsample.0")}
 
 
-def load_resnet50(folder: Path) -> nn.Module:
-    """ResNet-50 v1 to layer3 (stride in the first 1x1 convolution of a stage)."""
-    model: Any = timm.create_model("resnet50", features_only=True, out_indices=(1, 2, 3))
-    model.load_state_dict(load_file(str(folder / "model.safetensors")))
+def first_version(model: Any) -> nn.Module:
+    """A timm ResNet-50 that halves the resolution where version 1 does; changed in place."""
     for layer in (model.layer2, model.layer3):
         layer[0].conv1.stride = (2, 2)
         layer[0].conv2.stride = (1, 1)
     out: nn.Module = model
     return out
+
+
+def load_resnet50(folder: Path) -> nn.Module:
+    """ResNet-50 v1 to layer3 (stride in the first 1x1 convolution of a stage)."""
+    model: Any = timm.create_model("resnet50", features_only=True, out_indices=(1, 2, 3))
+    model.load_state_dict(load_file(str(folder / "model.safetensors")))
+    return first_version(model)
 
 
 class Teachers(nn.Module):
