@@ -105,14 +105,22 @@ def _fewer(dataset: Dataset, n: int) -> Dataset:
 
 
 def _data(inputs: Inputs) -> str:
-    """Fingerprint of all files: name, size and time of change."""
+    """Fingerprint of all files: name and content, wherever they lie."""
     base = inputs.labelled.samples if inputs.labelled else ()
-    samples = (*inputs.dataset.normal, *inputs.dataset.unlabelled, *base)
-    folders = [folder for folder in (inputs.maps, inputs.object_masks) if folder is not None]
-    given = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = [path for s in samples for path in (s.path, s.mask_path) if path is not None] + given
-    stamps = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return fingerprint({"files": stamps})
+    groups = (inputs.dataset.normal, inputs.dataset.unlabelled, base)
+    samples = [[[s.name, s.label, *map(content_key, _files(s))] for s in group] for group in groups]
+    folders = {"maps": inputs.maps, "object_masks": inputs.object_masks}
+    given = {name: _contents(folder) for name, folder in folders.items() if folder is not None}
+    return fingerprint({"samples": samples, "given": given})
+
+
+def _contents(folder: Path) -> list[list[str]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [[path.relative_to(folder).as_posix(), content_key(path)] for path in files]
+
+
+def _files(sample: Sample) -> list[Path]:
+    return [path for path in (sample.path, sample.mask_path) if path is not None]
 
 
 def _name(row: Row, config: Config, data: str) -> str:

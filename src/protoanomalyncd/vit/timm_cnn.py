@@ -46,8 +46,10 @@ class AttentionPool(nn.Module):
 
     def forward(self, cls: Tensor, patches: Tensor, bias: Tensor) -> Tensor:
         """(B, C), (B, P, C), (B, P) -> embeddings (B, C), not normalised."""
-        # The query is divided, not the product: OpenVINO fails on a product with a vector, scaled.
-        logits = self.key(patches) @ (self.query / patches.shape[-1] ** 0.5)
+        # q . (W x + b) as (q W) . x + q . b: one query is projected instead of all positions. It is
+        # divided, not the product: OpenVINO fails on a product with a vector, scaled.
+        query = self.query / patches.shape[-1] ** 0.5
+        logits = patches @ (query @ self.key.weight) + query @ self.key.bias
         weights = (logits + bias).softmax(dim=1)
         pooled = torch.einsum("bp,bpc->bc", weights, patches)
         out: Tensor = pooled + self.residual(F.gelu(pooled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from protoanomalyncd.benchmark import ablation, runs
 from protoanomalyncd.benchmark.ablation import run_study
@@ -114,6 +116,29 @@ def test_finished_runs_are_read_and_new_rows_are_run(
     after = rows_of(result)
     assert [row["row"] for row in after] == ["a new name", "hard"]
     assert after[0]["nmi"] == before[0]["nmi"]
+
+
+def test_runs_are_known_by_the_content_of_their_data(
+    result: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def stopped(row: Any, *arguments: Any) -> Any:
+        made.append(row.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, "run_row", stopped)
+    # copy (not copy2): other paths and other times of change
+    copy = shutil.copytree(folder / "images", tmp_path / "copy", copy_function=shutil.copy)
+    study = read_study(folder / "study.yaml", images=copy)
+    outcomes = run_study(study, shutil.copytree(result, tmp_path / "out"), lambda *_: None)
+    assert len(outcomes) == len(study.rows)
+    assert not made
+    image = next(path for path in sorted((copy / "test").rglob("*.png")) if path.is_file())
+    Image.new("RGB", (32, 32)).save(image)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "out", lambda *_: None)
+    assert made == [study.rows[0].name]
 
 
 def test_shared_work_changes_no_result(folder: Path, result: Path, tmp_path: Path) -> None:
