@@ -102,7 +102,7 @@ def main() -> int:
     known = ["generated", "neu-masks", "neu-maps", "mtd"]
     parser.add_argument("--sets", nargs="+", default=known, choices=known)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-training", action="store_true", help="estimates only")
     options = parser.parse_args()
     bench = Bench(options.data, options.cache, options.seeds, not options.no_training)

@@ -80,7 +80,7 @@ DRAWN = {"leather": 1.0, "wood": 0.4, "fabric": 0.4, "tile": 0.4}
 """Generated products, and how strong their defects are: 0.4 = blended to 40 %."""
 DRAWN_TYPES = ("burn", "contamination", "crack", "scratch", "stain")
 GOOD = "good"
-SEEDS = [0, 1, 2]
+SEEDS = [0, 1, 2, 3, 4]
 
 
 @dataclass(frozen=True)
