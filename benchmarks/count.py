@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.count_page import METHODS, page
+from benchmarks.count_page import METHODS, SEEDS, page
 from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import (
@@ -102,7 +102,7 @@ def main() -> int:
     known = ["generated", "neu-masks", "neu-maps", "mtd"]
     parser.add_argument("--sets", nargs="+", default=known, choices=known)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--no-training", action="store_true", help="estimates only")
     options = parser.parse_args()
     bench = Bench(options.data, options.cache, options.seeds, not options.no_training)
