@@ -207,9 +207,7 @@ def _patch_logits(attn: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor)
         (keys,) = _heads(attn, linear(x, weight.flatten(0, 1), bias.flatten()), 1)
         normalised: Tensor = attn.k_norm(keys)
         return q @ normalised.transpose(-2, -1)
-    rows = q.transpose(0, 1).reshape(heads, n * guidances, -1)
-    sought = (rows @ weight).view(heads, n, guidances, -1).transpose(0, 1)
-    logits = sought.reshape(n, heads * guidances, -1) @ x.transpose(1, 2)
+    logits = _per_head(q, weight).reshape(n, heads * guidances, -1) @ x.transpose(1, 2)
     return logits.view(n, heads, guidances, -1) + (q * bias).sum(dim=-1, keepdim=True)
 
 
@@ -227,9 +225,18 @@ def _patch_values(attention: Tensor, x: Tensor, weight: Tensor, bias: Tensor) ->
     """
     n, heads, guidances, _ = attention.shape
     mean = (attention.reshape(n, heads * guidances, -1) @ x).view(n, heads, guidances, -1)
-    rows = mean.transpose(0, 1).reshape(heads, n * guidances, -1)
-    values = (rows @ weight.transpose(1, 2)).view(heads, n, guidances, -1).transpose(0, 1)
+    values = _per_head(mean, weight.transpose(1, 2))
     return values + attention.sum(dim=-1, keepdim=True) * bias
+
+
+def _per_head(rows: Tensor, weight: Tensor) -> Tensor:
+    """(B, h, G, a) times (h, a, b), each head's rows by its own matrix -> (B, h, G, b).
+
+    One product a head: broadcasting would copy the matrices for every image.
+    """
+    n, heads, guidances, _ = rows.shape
+    together = rows.transpose(0, 1).reshape(heads, n * guidances, -1) @ weight
+    return together.view(heads, n, guidances, -1).transpose(0, 1)
 
 
 def patch_rows(block: nn.Module, tokens: Tensor) -> Tensor:
