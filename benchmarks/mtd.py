@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with mtd/ and neu_seg/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     parser.add_argument(
         "--work",
         type=Path,
@@ -63,7 +64,8 @@ def main() -> int:
             # A process of its own for every seed, so that peak memory is this seed's.
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as pool:
-                row = pool.submit(run_seed, folder, seed, options.backbone).result()
+                given = (folder, seed, options.backbone, options.device)
+                row = pool.submit(run_seed, *given).result()
             print(json.dumps(asdict(row)), flush=True)
             rows.append(row)
     text = page(rows, options.backbone, options.work is not None)
@@ -80,14 +82,14 @@ def prepare(data: Path, folder: Path) -> None:
     prepare_neu_seg(data / "neu_seg", folder / "neu")
 
 
-def run_seed(folder: Path, seed: int, backbone: str) -> Row:
+def run_seed(folder: Path, seed: int, backbone: str, device: str = "cpu") -> Row:
     """Fit with one seed and compare with k-means on the same crops."""
     from protoanomalyncd import Config, ProtoAnomalyNCD
     from protoanomalyncd.discovery.evidence import metrics_of
 
     start = time.perf_counter()
     config = Config(n_novel_classes=TRUE_CLASSES, seed=seed)
-    model = ProtoAnomalyNCD(config, backbone=backbone)
+    model = ProtoAnomalyNCD(config, backbone=backbone, device=device)
     work = folder / f"work-{seed}"
     model.fit(folder / "mtd", labelled=folder / "neu", work_dir=work)
     minutes = (time.perf_counter() - start) / 60
@@ -128,12 +130,14 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
         patch_weight=0.0,
         whitening=None,
     )
-    encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided)
+    device = model.config.device
+    encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided).to(device)
     rows = []
     for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
         window, values = plain_view(image, mask, amap, unguided.input_size)
-        rows.append(encoder.embed(torch.from_numpy(window)[None], torch.from_numpy(values)[None]))
-    embeddings = torch.cat(rows).numpy()
+        pair = (torch.from_numpy(part)[None].to(device) for part in (window, values))
+        rows.append(encoder.embed(*pair))
+    embeddings = torch.cat(rows).cpu().numpy()
     found = KMeans(TRUE_CLASSES, n_init=10, random_state=seed).fit_predict(embeddings)
     one_hot = torch.eye(TRUE_CLASSES)[torch.from_numpy(found).long()]
     index = torch.tensor([i for i, image in enumerate(images) for _ in image["regions"]])

@@ -13,6 +13,7 @@ from protoanomalyncd.datasets.images import read_image
 from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.structures import ImageArray
 from protoanomalyncd.vit.backbone import Backbone
+from protoanomalyncd.vit.whole_float32 import whole_float32
 
 __all__ = ["patch_layers", "read_square"]
 
@@ -25,7 +26,8 @@ def patch_layers(backbone: Backbone, image: ImageArray, device: torch.device) ->
         ConfigurationError: the backbone has none.
     """
     batch = torch.from_numpy(image).unsqueeze(0).to(device)
-    layers = backbone.patch_descriptors(backbone.preprocess(batch))
+    with whole_float32(batch.device):
+        layers = backbone.patch_descriptors(backbone.preprocess(batch))
     if not layers:
         raise ConfigurationError(
             "detector: expected a backbone with feature maps, got one without; choose another one "

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from protoanomalyncd.anomaly_maps.square import patch_layers
 from protoanomalyncd.datasets import read_image
 from protoanomalyncd.persistence.map_store import MapStore
 from protoanomalyncd.structures import Sample
@@ -64,12 +65,11 @@ def map_weighted(
     backbone.module().to(device)
     rows = []
     for sample, amap in zip(samples, maps, strict=True):
-        image = cv2.resize(
-            read_image(sample.path), (image_size, image_size), interpolation=cv2.INTER_AREA
-        )
-        x = backbone.preprocess(torch.from_numpy(image)[None].to(device))
+        size = (image_size, image_size)
+        image = cv2.resize(read_image(sample.path), size, interpolation=cv2.INTER_AREA)
+        layers = patch_layers(backbone, image.astype(np.uint8, copy=False), torch.device(device))
         scores = torch.from_numpy(amap)[None, None].to(device)
-        pooled = [_pool(layer[0], scores, scale) for layer in backbone.patch_descriptors(x)]
+        pooled = [_pool(layer[0], scores, scale) for layer in layers]
         rows.append(F.normalize(torch.cat(pooled), dim=0).cpu())
     return torch.stack(rows)
 

@@ -23,6 +23,7 @@ from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 from protoanomalyncd.vit.patch_part import PatchPart, patch_mean
 from protoanomalyncd.vit.whitening import NormalWhitening
+from protoanomalyncd.vit.whole_float32 import whole_float32
 
 __all__ = ["GuidedEncoder", "anomaly_values", "centre_window", "guide_values"]
 
@@ -162,7 +163,7 @@ class GuidedEncoder(nn.Module):
             anomaly, on_object = anomaly[..., 0], pool_to_grid(anomaly[..., 1], grid)
         bias = attention_bias(pool_to_grid(anomaly, grid), on_object, guidance)
         half = self.config.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        with whole_float32(x.device), torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             return self.backbone.tokens(x, bias, guidance)
 
     def both_tokens(self, images: Tensor, anomaly: Tensor) -> tuple[Tokens, Tokens]:
@@ -191,7 +192,8 @@ class GuidedEncoder(nn.Module):
             attention_bias(pool_to_grid(values, grid), None, guidance)
             for values in (anomaly, 1 - anomaly)
         ]
-        anomalous, normal = self.backbone.tokens_for(x, biases, guidance)
+        with whole_float32(x.device):
+            anomalous, normal = self.backbone.tokens_for(x, biases, guidance)
         return anomalous, normal
 
     def forward(self, tokens: Tokens) -> Tensor:
