@@ -20,6 +20,7 @@ from benchmarks.provenance import measured_on
 
 STUDIES = Path(__file__).parents[1] / "configs" / "ablations"
 DEFAULT = ("guidance", "guidance_neu", "losses")
+SEEDS = [0, 1, 2, 3, 4]
 DOWNLOADED = "DOWNLOADED"
 """How the studies name the folder of the public data sets."""
 
@@ -79,7 +80,7 @@ def section(name: str, head: Head, work: Path) -> str:
 def _command(options: argparse.Namespace) -> str:
     """What makes the page, with what is not the default."""
     given = [] if options.studies == list(DEFAULT) else ["--studies", *options.studies]
-    given += [] if options.seeds == [0, 1, 2] else ["--seeds", *map(str, options.seeds)]
+    given += [] if options.seeds == SEEDS else ["--seeds", *map(str, options.seeds)]
     return f'make bench-ablations ARGS="{" ".join(given)}"' if given else "make bench-ablations"
 
 
@@ -92,7 +93,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="keeps finished runs")
     known = sorted(path.stem for path in STUDIES.glob("*.yaml"))
     parser.add_argument("--studies", nargs="+", default=list(DEFAULT), choices=known)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     options = parser.parse_args()
     work: Path = options.work
