@@ -68,7 +68,7 @@ def main() -> int:
                 row = pool.submit(run_seed, *given).result()
             print(json.dumps(asdict(row)), flush=True)
             rows.append(row)
-    text = page(rows, options.backbone, options.work is not None)
+    text = page(rows, options.backbone, options.device, options.work is not None)
     options.out.write_text(text, encoding="utf-8")
     print(text)
     return 0
@@ -150,7 +150,7 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     return metrics.nmi, metrics.ari, metrics.f1
 
 
-def page(rows: list[Row], backbone: str, kept: bool = False) -> str:
+def page(rows: list[Row], backbone: str, device: str = "cpu", kept: bool = False) -> str:
     """The Markdown page; `kept`: parts of the runs may have been there before."""
     lines = [
         "# The main job on Magnetic Tile Defect",
@@ -181,7 +181,9 @@ def page(rows: list[Row], backbone: str, kept: bool = False) -> str:
         f"| mean ± sd | {' | '.join(cells)} | {_spread([r.minutes for r in rows], '.1f')} "
         f"| {max(r.peak_memory_mb for r in rows)} (max) |",
         "",
-        measured_on() + (" Minutes without what a run found in its work folder." if kept else ""),
+        ("" if device == "cpu" else f"On `{device}`. ")
+        + measured_on()
+        + (" Minutes without what a run found in its work folder." if kept else ""),
         "",
     ]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Float32 that means float32 on GPUs too.
 
 torch lets cuDNN round what a convolution reads to 10 bits of mantissa (TF32) unless told otherwise.
-That is enough to move regions and classes: on Magnetic Tile Defect a fit on an H100 gave other
-classes than one on the CPU with it, and the same ones without. Matrix products are not rounded by
+That is enough to change classes: on Magnetic Tile Defect fits on an H100 had other metrics than on
+the CPU beside it, and the same ones without it (docs/gpu.md). Matrix products are not rounded by
 default; whoever has torch round them keeps that. Source: ours.
 """
 
