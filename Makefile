@@ -44,30 +44,30 @@ format: environment ## mend what ruff can mend
 bench: bench-backbone bench-mtd bench-speed bench-count bench-outliers ## every benchmark, one after the other
 
 bench-speed: environment ## ours beside AnomalyNCD -> docs/benchmarks.md; ARGS="--reference CHECKOUT"
-	$(RUN) -m benchmarks.speed --shared $(SHARED) --out docs/benchmarks.md $(ARGS)
+	$(RUN) -m research.benchmarks.speed --shared $(SHARED) --out docs/benchmarks.md $(ARGS)
 
 bench-backbone: environment ## the embedded backbone beside others -> docs/backbone.md
-	$(RUN) -m benchmarks.backbone --data $(SHARED)/data --weights $(SHARED)/weights \
+	$(RUN) -m research.benchmarks.backbone --data $(SHARED)/data --weights $(SHARED)/weights \
 		--maps $(SHARED)/maps --out docs/backbone.md $(ARGS)
 
 bench-count: environment ## estimates of the number of classes -> docs/count.md; goes on where it stopped
-	$(RUN) -m benchmarks.count --data $(SHARED)/data --cache build/count --out docs/count.md $(ARGS)
+	$(RUN) -m research.benchmarks.count --data $(SHARED)/data --cache build/count --out docs/count.md $(ARGS)
 
 bench-outliers: environment ## unseen types of defect on MTD, each left out in turn -> docs/outliers.md
-	$(RUN) -m benchmarks.outliers --data $(SHARED)/data --out docs/outliers.md $(ARGS)
+	$(RUN) -m research.benchmarks.outliers --data $(SHARED)/data --out docs/outliers.md $(ARGS)
 
 bench-mtd: environment ## the main job on MTD over five seeds -> docs/mtd.md
-	$(RUN) -m benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
+	$(RUN) -m research.benchmarks.mtd --data $(SHARED)/data --out docs/mtd.md $(ARGS)
 
 bench-views: environment ## NMI by the number of stored views -> docs/views.md
-	$(RUN) -m benchmarks.choose_views --per_type 8 --labelled_per_type 5 --epochs 15 \
+	$(RUN) -m research.benchmarks.choose_views --per_type 8 --labelled_per_type 5 --epochs 15 \
 		--out docs/views.md $(ARGS)
 
 BASELINES := build/baselines
 bench-baselines: environment ## published and plain methods on given maps -> docs/baselines.md
 	$(BIN)/protoanomalyncd prepare mtd $(SHARED)/data/mtd $(BASELINES)/mtd
 	$(BIN)/protoanomalyncd prepare neu_seg $(SHARED)/data/neu_seg $(BASELINES)/neu
-	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
+	$(RUN) -m research.benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
 		--maps own mtd_resnet18=$(SHARED)/maps/mtd_resnet18 mtd_fused=$(SHARED)/maps/mtd_fused \
 		--work $(BASELINES)/runs --out docs/baselines.md $(ARGS)
 
@@ -75,20 +75,20 @@ REFERENCE ?= CHECKOUT
 bench-parity: environment ## AnomalyNCD's own code beside our configuration of it -> docs/parity.md; REFERENCE=its checkout
 	$(BIN)/protoanomalyncd prepare mtd $(SHARED)/data/mtd $(BASELINES)/mtd
 	$(BIN)/protoanomalyncd prepare neu_seg $(SHARED)/data/neu_seg $(BASELINES)/neu
-	$(RUN) -m benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
+	$(RUN) -m research.benchmarks.baselines --images $(BASELINES)/mtd --labelled $(BASELINES)/neu \
 		--maps mtd_fused=$(SHARED)/maps/mtd_fused --rows "AnomalyNCD, as a configuration, 12 epochs" \
 		--epochs 12 --reference $(REFERENCE) --precision bfloat16 \
 		--backbone local-dir:$(SHARED)/weights/vit_tiny_patch16_224 --work $(BASELINES)/parity \
 		--out docs/parity.md --command "make bench-parity REFERENCE=CHECKOUT" $(ARGS)
 
-bench-ablations: environment ## the studies of configs/ablations -> docs/ablations.md; goes on where it stopped
-	$(RUN) -m benchmarks.ablations --data $(SHARED)/data --work build/ablations --out docs/ablations.md $(ARGS)
+bench-ablations: environment ## the studies of research/configs/ablations -> docs/ablations.md; goes on where it stopped
+	$(RUN) -m research.benchmarks.ablations --data $(SHARED)/data --work build/ablations --out docs/ablations.md $(ARGS)
 
 bench-export: environment ## exported graphs beside torch -> docs/export.md; RUN and IMAGES by ARGS
-	$(RUN) -m benchmarks.export --weights $(SHARED)/weights --out docs/export.md $(ARGS)
+	$(RUN) -m research.benchmarks.export --weights $(SHARED)/weights --out docs/export.md $(ARGS)
 
 pictures: environment ## the pictures of docs/concepts
-	$(RUN) -m benchmarks.concept_pictures --out docs/images $(ARGS)
+	$(RUN) -m research.benchmarks.concept_pictures --out docs/images $(ARGS)
 
 # --- the environment ------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ lock: ## write requirements.lock again; `make lock ARGS=--upgrade` takes the new
 
 clean: ## remove what the commands wrote; keeps .venv
 	rm -rf build dist demo_run demo_data .mypy_cache .ruff_cache
-	find src tests benchmarks pretraining tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests research tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## and .venv too
 	rm -rf .venv src/*.egg-info

@@ -24,10 +24,10 @@ from protoanomalyncd.config import (
     MapConfig,
     TrainingConfig,
 )
+from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.datasets import load_dataset, read_mask
 from protoanomalyncd.datasets.generated import generate, generate_labelled
 from protoanomalyncd.regions import DESCRIPTORS
-from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 

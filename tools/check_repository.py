@@ -25,7 +25,7 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 WEIGHTS = "src/protoanomalyncd/vit/weights/"
-PYTHON_FOLDERS = ("src/", "benchmarks/", "pretraining/", "tests/", "tools/")
+PYTHON_FOLDERS = ("src/", "research/", "tests/", "tools/")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg")
 DATA = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz")
 DATA_FOLDERS = ("docs/", "tests/golden/")

@@ -3,7 +3,7 @@
 >>> from protoanomalyncd import ProtoAnomalyNCD
 >>> model = ProtoAnomalyNCD(n_novel_classes=6)                               # doctest: +SKIP
 >>> found = model.fit("DATA/mtd", labelled="DATA/neu").discovery_            # doctest: +SKIP
->>> found.report("report.html")                                              # doctest: +SKIP
+>>> model.report("report.html")                                               # doctest: +SKIP
 """
 
 from importlib import import_module
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from protoanomalyncd.config import Config
-    from protoanomalyncd.errors import ProtoAnomalyNCDError
+    from protoanomalyncd.core.errors import ProtoAnomalyNCDError
+    from protoanomalyncd.core.records import Discovery, ImageResult, Region, RegionResult, Sample
     from protoanomalyncd.estimator import ProtoAnomalyNCD
-    from protoanomalyncd.structures import Discovery, ImageResult, Region, RegionResult, Sample
 
 __version__ = version("protoanomalyncd")
 
@@ -33,12 +33,12 @@ __all__ = [
 _HOMES = {
     "Config": "config",
     "ProtoAnomalyNCD": "estimator",
-    "ProtoAnomalyNCDError": "errors",
-    "Discovery": "structures",
-    "ImageResult": "structures",
-    "Region": "structures",
-    "RegionResult": "structures",
-    "Sample": "structures",
+    "ProtoAnomalyNCDError": "core.errors",
+    "Discovery": "core.records",
+    "ImageResult": "core.records",
+    "Region": "core.records",
+    "RegionResult": "core.records",
+    "Sample": "core.records",
 }
 
 

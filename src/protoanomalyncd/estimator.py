@@ -17,27 +17,27 @@ from typing import Literal
 import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, choose, create
+from protoanomalyncd.catalogue.catalogue import Catalogue
 from protoanomalyncd.config import Config
+from protoanomalyncd.core.errors import ConfigurationError, NotFittedError
+from protoanomalyncd.core.records import Discovery, MapRange, Sample, Skipped
+from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
-from protoanomalyncd.discovery.catalogue import Catalogue
 from protoanomalyncd.discovery.classifier import Classes, RegionClassifier
-from protoanomalyncd.discovery.evidence import Evidence
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.discovery.outliers import RegionFeatures
-from protoanomalyncd.errors import ConfigurationError, NotFittedError
-from protoanomalyncd.fitting import Fit, check_device
 from protoanomalyncd.localisation import ObjectLocaliser, ObjectStore, locate_all, map_store
 from protoanomalyncd.localisation.choice import choose_localiser, localiser_for
-from protoanomalyncd.persistence.map_store import MapStore
-from protoanomalyncd.pipeline import in_order, worker_count
-from protoanomalyncd.predicting import look_at
-from protoanomalyncd.stages import (
+from protoanomalyncd.pipeline.evidence import StoredEvidence
+from protoanomalyncd.pipeline.fit import Fit, check_device
+from protoanomalyncd.pipeline.predict import look_at
+from protoanomalyncd.pipeline.stages import (
     CroppedImage,
     Progress,
     by_content,
     samples_of,
 )
-from protoanomalyncd.structures import Discovery, MapRange, Sample, Skipped
+from protoanomalyncd.storage.map_store import MapStore
 from protoanomalyncd.vit import Backbone, create_backbone
 
 __all__ = ["ProtoAnomalyNCD"]
@@ -70,7 +70,7 @@ class ProtoAnomalyNCD:
         >>> model = ProtoAnomalyNCD(n_novel_classes=6)                        # doctest: +SKIP
         >>> found = model.fit("DATA/mtd", labelled="DATA/neu").discovery_     # doctest: +SKIP
         >>> model.catalogue_.rename(3, "scratch")                             # doctest: +SKIP
-        >>> found.report("report.html")                                       # doctest: +SKIP
+        >>> model.report("report.html")                                       # doctest: +SKIP
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class ProtoAnomalyNCD:
         one = partial(look_at, classifier, stages, keys, (store, objects))
         scored = source.score([s for _, s in ordered])
         workers = worker_count(self.config.device)
-        for done, result in enumerate(in_order(scored, one, workers), 1):
+        for done, result in enumerate(ordered_map(scored, one, workers), 1):
             on_progress("classify images", done, len(ordered))
             if isinstance(result, Skipped):
                 skipped.append(result)
@@ -251,6 +251,24 @@ class ProtoAnomalyNCD:
         features, left_out = RegionFeatures.join(rows), (skipped, notes)
         return self.catalogue_.apply(self._gather(found, features, left_out, evidence, classes))
 
+    def report(
+        self, path: str | Path, found: Discovery | None = None, title: str = "Defect classes"
+    ) -> Path:
+        """Write a self-contained HTML page of what was found.
+
+        Args:
+            path: of the page.
+            found: what `predict` returned; None = the fitted images.
+            title: of the page.
+
+        Raises:
+            NotFittedError: the discovery was read from tables, without the images behind it.
+            OutputError: the page cannot be written.
+        """
+        from protoanomalyncd.reports.compose import compose_report
+
+        return compose_report(self.discovery_ if found is None else found, Path(path), title)
+
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the model: safetensors + JSON, complete without the backbone's own files.
 
@@ -258,7 +276,7 @@ class ProtoAnomalyNCD:
             NotFittedError: nothing was fitted.
             OutputError: the folder cannot be written.
         """
-        from protoanomalyncd.persistence.model_folder import save_model
+        from protoanomalyncd.pipeline.saved_model import save_model
 
         return save_model(self, Path(folder))
 
@@ -287,7 +305,7 @@ class ProtoAnomalyNCD:
         Raises:
             ModelFormatError: the folder is incomplete, damaged, or of a newer version.
         """
-        from protoanomalyncd.persistence.model_folder import load_model
+        from protoanomalyncd.pipeline.saved_model import load_model
 
         return load_model(cls, Path(folder), device)
 
@@ -298,10 +316,10 @@ class ProtoAnomalyNCD:
         objects: ObjectStore,
         maps: str | Path | None,
         keeper: object,
-    ) -> Evidence:
+    ) -> StoredEvidence:
         paths = {i.sample.name: i.sample.path for i in found}
         settings = self._settings(maps)
-        return Evidence(paths, store, self.map_range_, self.config.mebin, settings, keeper, objects)
+        return StoredEvidence(paths, store, self.map_range_, self.config.mebin, settings, keeper, objects)
 
     def _backbone(self) -> Backbone:
         return self._given_backbone or create_backbone(self.config.embedding.backbone)
@@ -354,7 +372,7 @@ class ProtoAnomalyNCD:
         found: Sequence[CroppedImage],
         features: RegionFeatures,
         left_out: tuple[Sequence[Skipped], Sequence[Skipped]],
-        evidence: Evidence,
+        evidence: StoredEvidence,
         classes: Classes | None = None,
     ) -> Discovery:
         """Skipped images and notes come as `left_out`; classes default to the configured."""

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, FitReport, create, registered
-from protoanomalyncd.errors import ConfigurationError, ModelFormatError
-from protoanomalyncd.structures import FloatArray, Sample, Skipped
+from protoanomalyncd.core.errors import ConfigurationError, ModelFormatError
+from protoanomalyncd.core.records import FloatArray, Sample, Skipped
 from tests.unit.anomaly_maps.fakes import TinyBackbone, render_samples
 
 BAD = "test/scratch/leather_101.png"

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone, restore_backbone
-from protoanomalyncd.vit.backbone import SeveralGuidances
+from protoanomalyncd.vit.base import SeveralGuidances
 from protoanomalyncd.vit.embedded import WEIGHTS_DIR
 from tests.tiny import SIDE, network_folder
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import MaskArray, Sample, Skipped
 from protoanomalyncd.localisation import (
     Located,
     ObjectLocaliser,
     create_localiser,
     registered_localisers,
 )
-from protoanomalyncd.structures import MaskArray, Sample, Skipped
 from tests.tiny_localisers import Checkpoints
 
 SIZES = {"a.png": (40, 60), "line 2/b.png": (64, 48), "line 2/c.png": (33, 33)}

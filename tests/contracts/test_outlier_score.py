@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from protoanomalyncd.core.errors import ConfigurationError, NotFittedError
 from protoanomalyncd.discovery.outliers import (
     OutlierScore,
     RegionFeatures,
     create_outlier_score,
     registered,
 )
-from protoanomalyncd.errors import ConfigurationError, NotFittedError
 from protoanomalyncd.prototypes.vmf import concentration, log_normaliser, shrink
 
 N_CLASSES = 3

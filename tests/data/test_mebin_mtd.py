@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import MEBinConfig
+from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.regions import binarise
-from protoanomalyncd.structures import MapRange
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mebin_mtd.json"
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.regions import binarise, propose_regions
-from protoanomalyncd.structures import MapRange
 
 HERE = Path(__file__).parent
 blob_mask = runpy.run_path(str(HERE / "golden_input.py"))["blob_mask"]

@@ -12,9 +12,9 @@ from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.anomaly_maps.patch_memory import PatchMemory
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import EmbeddingConfig
+from protoanomalyncd.core.records import Discovery, Skipped
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.regions.descriptors import DESCRIPTORS
-from protoanomalyncd.structures import Discovery, Skipped
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from tests.journeys.conftest import World
 from tests.journeys.test_main_job import assert_same_run, classes

@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import Config
+from protoanomalyncd.core.errors import ConfigurationError, ModelFormatError, OutputError
 from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.errors import ConfigurationError, ModelFormatError, OutputError
 from tests.journeys.conftest import World
 from tests.tiny import SIDE, network_folder
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
+from protoanomalyncd.core.errors import ModelFormatError
 from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.errors import ModelFormatError
 from tests.journeys.conftest import World
 
 

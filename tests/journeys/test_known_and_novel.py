@@ -14,10 +14,10 @@ import pytest
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import OutlierConfig
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import OUTLIER
 from protoanomalyncd.datasets.generated import generate_labelled
 from protoanomalyncd.discovery.classifier import RegionClassifier
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.structures import OUTLIER
 from tests.journeys.conftest import World
 from tests.tiny import SIDE, TYPES
 

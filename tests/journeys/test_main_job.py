@@ -22,9 +22,10 @@ from PIL import Image
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import Config
+from protoanomalyncd.core.errors import NotFittedError
+from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.errors import NotFittedError
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.reports.compose import compose_report
 from tests.journeys.conftest import World
 from tests.tiny import TYPES
 
@@ -323,7 +324,7 @@ def test_the_journey_of_the_class_docstring(
     assert renamed.class_names[3] == "scratch"
     assert not any(i.class_id == 2 for i in renamed.images)
     assert found.class_names[3] == "defect 3"
-    page = renamed.report(tmp_path / "report.html")
+    page = compose_report(renamed, tmp_path / "report.html", "classes")
     assert page.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     fitted.save_pretrained(tmp_path / "model")
     again = ProtoAnomalyNCD.from_pretrained(tmp_path / "model")

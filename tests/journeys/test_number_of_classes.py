@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from protoanomalyncd import ProtoAnomalyNCD
+from protoanomalyncd.core.records import CountEstimate
 from protoanomalyncd.discovery.count import estimate
-from protoanomalyncd.persistence import names
-from protoanomalyncd.structures import CountEstimate
+from protoanomalyncd.storage import names
 from protoanomalyncd.training import short_prototypes
 from tests.journeys.conftest import World
 

@@ -14,11 +14,11 @@ import pytest
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import Config, LocaliserConfig
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.deployment.export import export_model
-from protoanomalyncd.errors import ConfigurationError
 from protoanomalyncd.localisation.objects import mask_map
-from protoanomalyncd.structures import Discovery
 from tests.journeys.conftest import World
 from tests.tiny import SIDE
 from tests.tiny_localisers import Checkpoints

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from protoanomalyncd import ProtoAnomalyNCD
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.core.records import Discovery
 from tests.tiny import network_folder, tiny_config, tiny_images, tiny_labelled
 
 

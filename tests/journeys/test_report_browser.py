@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.reports import write_report
-from protoanomalyncd.structures import Skipped
 from tests.unit.reports.browser import CHROMIUM, Browser
 from tests.unit.reports.builder import NASTY_NAMES, Pictures, discovery, report
 

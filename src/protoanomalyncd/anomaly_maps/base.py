@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkabl
 
 from torch import Tensor
 
-from protoanomalyncd.structures import FloatArray, Sample, Skipped
+from protoanomalyncd.core.records import FloatArray, Sample, Skipped
 
 __all__ = ["AnomalyMapSource", "FitReport", "Progress"]
 

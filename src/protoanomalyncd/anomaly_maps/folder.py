@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
-from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.config import MapConfig
+from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, ModelFormatError
+from protoanomalyncd.core.records import FloatArray, Sample, Skipped
+from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.map_files import (
     MAP_SUFFIXES,
     match_maps,
     read_map,
     smooth_coarse,
 )
-from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ModelFormatError
-from protoanomalyncd.structures import FloatArray, Sample, Skipped
 
 __all__ = ["MAP_SUFFIXES", "FolderMaps", "match_maps", "read_map"]
 

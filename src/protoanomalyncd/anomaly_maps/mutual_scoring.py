@@ -27,20 +27,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
-from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
 from protoanomalyncd.config import MapConfig
-from protoanomalyncd.datasets.images import content_key
-from protoanomalyncd.errors import (
+from protoanomalyncd.core.errors import (
     DatasetError,
     ModelFormatError,
     NotFittedError,
 )
-from protoanomalyncd.structures import FloatArray, ImageArray, Sample, Skipped
+from protoanomalyncd.core.records import FloatArray, ImageArray, Sample, Skipped
+from protoanomalyncd.core.threads import read_ahead
+from protoanomalyncd.datasets.images import content_key
 
 if TYPE_CHECKING:
-    from protoanomalyncd.vit.backbone import Backbone
+    from protoanomalyncd.vit.base import Backbone
 
 __all__ = ["MutualScoring", "interval_average", "nearest_in_each"]
 

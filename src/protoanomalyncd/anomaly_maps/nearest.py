@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protoanomalyncd.errors import MissingDependencyError
+from protoanomalyncd.core.errors import MissingDependencyError
 
 __all__ = ["FaissMemory", "half_squares", "nearest_distance"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from protoanomalyncd.anomaly_maps.base import AnomalyMapSource
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.registry import Registry
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.registry import Registry
 
 __all__ = ["AUTO", "SOURCES", "choose", "create", "register", "registered"]
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import ImageArray
 from protoanomalyncd.datasets.images import read_image
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.structures import ImageArray
-from protoanomalyncd.vit.backbone import Backbone
+from protoanomalyncd.vit.base import Backbone
 from protoanomalyncd.vit.whole_float32 import whole_float32
 
 __all__ = ["patch_layers", "read_square"]

@@ -7,9 +7,9 @@ from pathlib import Path
 from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_skipped
 from protoanomalyncd.cli.results import refuse_nothing, results_folder
 from protoanomalyncd.deployment.runtime import Runtime
-from protoanomalyncd.persistence import names
 from protoanomalyncd.reports.summary import summary_table
 from protoanomalyncd.reports.tables import write_predictions, write_regions
+from protoanomalyncd.storage import names
 
 __all__ = ["classify"]
 

@@ -22,16 +22,18 @@ from protoanomalyncd.cli.console import (
     show_skipped,
 )
 from protoanomalyncd.config import Config
+from protoanomalyncd.core.errors import ConfigurationError, InputError, MissingDependencyError
+from protoanomalyncd.core.records import Discovery, Sample
 from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
-from protoanomalyncd.discovery.evidence import describe_classes, metrics_of, split_of
-from protoanomalyncd.errors import ConfigurationError, InputError, MissingDependencyError
+from protoanomalyncd.discovery.metrics import metrics_of, split_of
 from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.persistence import names
-from protoanomalyncd.persistence.files import write_json, write_text
-from protoanomalyncd.persistence.run_folder import RunFolder, fingerprint
+from protoanomalyncd.reports.compose import compose_report
+from protoanomalyncd.reports.describe import describe_classes
 from protoanomalyncd.reports.summary import count_line, summary_table
 from protoanomalyncd.reports.tables import write_predictions, write_regions
-from protoanomalyncd.structures import Discovery, Sample
+from protoanomalyncd.storage import names
+from protoanomalyncd.storage.files import write_json, write_text
+from protoanomalyncd.storage.staged_folder import RunFolder, fingerprint
 
 __all__ = ["discover", "write_tables"]
 
@@ -100,7 +102,7 @@ def write_tables(folder: Path, discovery: Discovery, title: str) -> None:
     """predictions.csv, regions.csv and report.html."""
     write_predictions(folder / names.PREDICTIONS, discovery)
     write_regions(folder / names.REGIONS, discovery)
-    discovery.report(folder / names.REPORT, title)
+    compose_report(discovery, folder / names.REPORT, title)
 
 
 def _write_results(

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.table import Table
 
 from protoanomalyncd.cli.console import console
+from protoanomalyncd.core.errors import DatasetError
 from protoanomalyncd.discovery.metrics import ClusterMetrics, SplitAccuracy, split_accuracy
 from protoanomalyncd.discovery.metrics import evaluate as compare
-from protoanomalyncd.errors import DatasetError
-from protoanomalyncd.persistence import names
-from protoanomalyncd.persistence.files import read_json, write_json
 from protoanomalyncd.reports.tables import read_predictions
+from protoanomalyncd.storage import names
+from protoanomalyncd.storage.files import read_json, write_json
 
 __all__ = ["evaluate"]
 

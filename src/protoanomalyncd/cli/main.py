@@ -30,7 +30,7 @@ from protoanomalyncd.config import (
     PrototypeConfig,
     TrainingConfig,
 )
-from protoanomalyncd.errors import ConfigurationError, ProtoAnomalyNCDError
+from protoanomalyncd.core.errors import ConfigurationError, ProtoAnomalyNCDError
 
 __all__ = ["main"]
 
@@ -43,7 +43,7 @@ examples:
   protoanomalyncd discover IMAGES --maps MAPS --n-novel 5 --out RUN
   protoanomalyncd predict RUN/model NEW_IMAGES --out PRED
   protoanomalyncd evaluate RUN
-  protoanomalyncd ablate configs/ablations/guidance.yaml --out ABLATION
+  protoanomalyncd ablate research/configs/ablations/guidance.yaml --out ABLATION
   protoanomalyncd export RUN/model --format onnx
   protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED
 """
@@ -252,7 +252,7 @@ def _ablate_parser() -> ArgumentParser:
         "Finished runs are kept: an interrupted study goes on when the same command is given\n"
         "again, and new rows or seeds join the old ones. Labels are for the metrics only.\n\n"
         "examples:\n"
-        "  protoanomalyncd ablate configs/ablations/guidance.yaml --out ABLATION\n"
+        "  protoanomalyncd ablate research/configs/ablations/guidance.yaml --out ABLATION\n"
         "  protoanomalyncd ablate STUDY.yaml --images DATA/mtd --seeds '[0, 1]' --out ABLATION"
     )
     parser.add_argument("study", type=Path, help="YAML file: data, seeds, base, rows or grid")
@@ -330,7 +330,7 @@ def _run_evaluate(options: Namespace) -> None:
 
 
 def _run_ablate(options: Namespace) -> None:
-    from protoanomalyncd.cli.ablate import ablate
+    from research.ablate import ablate
 
     data = {name: getattr(options, name) for name in ("images", "labelled", "maps", "seeds")}
     ablate(options.study, options.out, data, not options.no_figures, options.quiet)

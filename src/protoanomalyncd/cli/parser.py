@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser as _ArgumentParser
 from jsonargparse import DefaultHelpFormatter
 
-from protoanomalyncd.errors import ConfigurationError, ProtoAnomalyNCDError
+from protoanomalyncd.core.errors import ConfigurationError, ProtoAnomalyNCDError
 
 __all__ = ["ArgumentParser"]
 

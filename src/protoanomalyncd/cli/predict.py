@@ -9,10 +9,10 @@ from protoanomalyncd.cli.discover import write_tables
 from protoanomalyncd.cli.results import refuse_nothing, results_folder
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.classifier import Classes
-from protoanomalyncd.discovery.evidence import describe_classes
 from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.persistence import names
+from protoanomalyncd.reports.describe import describe_classes
 from protoanomalyncd.reports.summary import summary_table
+from protoanomalyncd.storage import names
 
 __all__ = ["predict"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from protoanomalyncd.errors import DatasetError, OutputError
-from protoanomalyncd.persistence import names
-from protoanomalyncd.persistence.files import ensure_folder
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.core.errors import DatasetError, OutputError
+from protoanomalyncd.core.records import Discovery
+from protoanomalyncd.storage import names
+from protoanomalyncd.storage.files import ensure_folder
 
 __all__ = ["refuse_nothing", "results_folder"]
 

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any
 
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["check_types", "require"]
 

@@ -20,7 +20,7 @@ from protoanomalyncd.config.model import (
     PrototypeConfig,
     TrainingConfig,
 )
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["Config"]
 

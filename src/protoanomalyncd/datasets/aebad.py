@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from protoanomalyncd.core.errors import DatasetError
 from protoanomalyncd.datasets.folders import existing_folder, find_mask, image_files, subfolders
 from protoanomalyncd.datasets.staging import PrepareSummary, build_folder, copy_file
-from protoanomalyncd.errors import DatasetError
 
 __all__ = ["prepare_aebad"]
 

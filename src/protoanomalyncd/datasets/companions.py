@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from protoanomalyncd.errors import AnomalyMapError, ImageError
-from protoanomalyncd.structures import Sample
+from protoanomalyncd.core.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.records import Sample
 
 __all__ = ["Companion", "match_companions"]
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from protoanomalyncd.core.errors import DatasetError
+from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.datasets.images import IMAGE_SUFFIXES
-from protoanomalyncd.errors import DatasetError
-from protoanomalyncd.structures import Skipped
 
 __all__ = ["existing_folder", "find_mask", "image_files", "subfolders"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from protoanomalyncd.errors import ImageError
-from protoanomalyncd.structures import ImageArray, MaskArray
+from protoanomalyncd.core.errors import ImageError
+from protoanomalyncd.core.records import ImageArray, MaskArray
 
 __all__ = [
     "IMAGE_SUFFIXES",

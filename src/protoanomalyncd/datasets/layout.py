@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError
+from protoanomalyncd.core.records import Sample, Skipped
 from protoanomalyncd.datasets.folders import existing_folder, find_mask, image_files, subfolders
 from protoanomalyncd.datasets.images import IMAGE_SUFFIXES, content_key
-from protoanomalyncd.errors import ConfigurationError, DatasetError
-from protoanomalyncd.structures import Sample, Skipped
 
 __all__ = ["Dataset", "LabelledSet", "load_dataset", "load_labelled", "take_per_class"]
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from protoanomalyncd.core.errors import AnomalyMapError
+from protoanomalyncd.core.records import FloatArray, Sample
 from protoanomalyncd.datasets.companions import Companion, match_companions
-from protoanomalyncd.errors import AnomalyMapError
-from protoanomalyncd.structures import FloatArray, Sample
 
 __all__ = ["COARSE", "MAP_SUFFIXES", "match_maps", "read_map", "smooth_coarse"]
 

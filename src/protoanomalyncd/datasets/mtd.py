@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from protoanomalyncd.core.errors import DatasetError
 from protoanomalyncd.datasets.folders import existing_folder
 from protoanomalyncd.datasets.staging import (
     PrepareSummary,
@@ -22,7 +23,6 @@ from protoanomalyncd.datasets.staging import (
     write_mask,
 )
 from protoanomalyncd.datasets.values import read_values
-from protoanomalyncd.errors import DatasetError
 
 __all__ = ["MTD_TYPES", "prepare_mtd"]
 

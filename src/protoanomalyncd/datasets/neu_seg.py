@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError
 from protoanomalyncd.datasets.folders import existing_folder
 from protoanomalyncd.datasets.staging import (
     PrepareSummary,
@@ -20,7 +21,6 @@ from protoanomalyncd.datasets.staging import (
     write_mask,
 )
 from protoanomalyncd.datasets.values import read_values
-from protoanomalyncd.errors import ConfigurationError, DatasetError
 
 __all__ = ["NEU_TYPES", "prepare_neu_seg"]
 

@@ -6,12 +6,12 @@ import inspect
 from pathlib import Path
 from typing import Protocol
 
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.datasets.aebad import prepare_aebad
 from protoanomalyncd.datasets.mtd import prepare_mtd
 from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
 from protoanomalyncd.datasets.real_iad import prepare_real_iad
 from protoanomalyncd.datasets.staging import PrepareSummary
-from protoanomalyncd.errors import ConfigurationError
 
 __all__ = ["PREPARERS", "Preparer", "prepare"]
 

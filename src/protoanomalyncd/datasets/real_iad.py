@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError
 from protoanomalyncd.datasets.folders import existing_folder
 from protoanomalyncd.datasets.staging import PrepareSummary, build_folder, copy_file
-from protoanomalyncd.errors import ConfigurationError, DatasetError
 
 __all__ = ["REAL_IAD_CODES", "prepare_real_iad"]
 

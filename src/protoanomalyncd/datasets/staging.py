@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from protoanomalyncd.errors import ImageError, OutputError
-from protoanomalyncd.structures import ImageArray, MaskArray
+from protoanomalyncd.core.errors import ImageError, OutputError
+from protoanomalyncd.core.records import ImageArray, MaskArray
 
 __all__ = ["MARKER", "PrepareSummary", "build_folder", "copy_file", "write_image", "write_mask"]
 

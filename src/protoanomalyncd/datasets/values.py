@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from protoanomalyncd.core.errors import ImageError
 from protoanomalyncd.datasets.images import decode
-from protoanomalyncd.errors import ImageError
 
 __all__ = ["read_values"]
 

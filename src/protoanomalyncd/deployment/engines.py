@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError, ModelFormatError
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError, ModelFormatError
 
 __all__ = ["ENGINES", "PRECISIONS", "Engine", "open_engine"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from protoanomalyncd.core.errors import ConfigurationError, NotFittedError, OutputError
 from protoanomalyncd.deployment.engines import open_engine
 from protoanomalyncd.deployment.formats import (
     check_packages,
@@ -24,10 +25,9 @@ from protoanomalyncd.deployment.readme import readme
 from protoanomalyncd.deployment.record import RECORD, Record, digest
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
-from protoanomalyncd.errors import ConfigurationError, NotFittedError, OutputError
-from protoanomalyncd.persistence.files import ensure_folder, write_json, write_text
+from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
-from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.storage.files import ensure_folder, write_json, write_text
 from protoanomalyncd.vit.amg_vit import anomaly_values
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
 from protoanomalyncd.deployment.graph import INPUTS, OUTPUTS, ClassifierGraph, ScoreGraph
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
-from protoanomalyncd.persistence.files import write_bytes
 from protoanomalyncd.regions.descriptors import DESCRIPTORS
+from protoanomalyncd.storage.files import write_bytes
 
 __all__ = ["FORMATS", "check_packages", "check_score", "write_onnx", "write_openvino"]
 

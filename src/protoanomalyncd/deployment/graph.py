@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from protoanomalyncd.core.records import OUTLIER
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
-from protoanomalyncd.structures import OUTLIER
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
 
 __all__ = ["INPUTS", "OUTPUTS", "ROUNDING", "ClassifierGraph", "ScoreGraph"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.structures import FloatArray
+from protoanomalyncd.core.records import FloatArray
 
 __all__ = ["merge"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
-from protoanomalyncd.errors import ModelFormatError, ProtoAnomalyNCDError
-from protoanomalyncd.persistence.files import read_json
-from protoanomalyncd.structures import MapRange
+from protoanomalyncd.core.errors import ModelFormatError, ProtoAnomalyNCDError
+from protoanomalyncd.core.records import MapRange
+from protoanomalyncd.storage.files import read_json
 
 __all__ = ["EXPORT_FORMAT", "RECORD", "Record", "digest", "read_record"]
 

@@ -18,14 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map, smooth_coarse
-from protoanomalyncd.deployment.engines import Engine, open_engine
-from protoanomalyncd.deployment.merging import merge
-from protoanomalyncd.deployment.record import Record, read_record
-from protoanomalyncd.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
-from protoanomalyncd.ordered import core_count, spread
-from protoanomalyncd.regions.collect import crop_unlabelled
-from protoanomalyncd.structures import (
+from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
+from protoanomalyncd.core.records import (
     OUTLIER,
     Discovery,
     FloatArray,
@@ -36,6 +30,12 @@ from protoanomalyncd.structures import (
     Sample,
     Skipped,
 )
+from protoanomalyncd.core.threads import ordered_map, worker_count
+from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map, smooth_coarse
+from protoanomalyncd.deployment.engines import Engine, open_engine
+from protoanomalyncd.deployment.merging import merge
+from protoanomalyncd.deployment.record import Record, read_record
+from protoanomalyncd.regions.collect import crop_unlabelled
 
 __all__ = ["Classes", "Runtime"]
 
@@ -98,7 +98,7 @@ class Runtime:
         path = Path(folder) / self.record.graph
         open_it = partial(open_engine, path, self.record.kind, engine, precision=precision)
         self._engine = open_it(threads)
-        self._workers = threads or core_count()
+        self._workers = threads or worker_count()
         self._open_for_many = cache(partial(open_it, 1, streams=self._workers))
         self._batch_size = batch_size
         self._target = np.array([*self.record.counts_as, OUTLIER], np.int64)
@@ -233,7 +233,7 @@ class Runtime:
 
         found: list[ImageResult] = []
         regions: list[RegionResult] = []
-        for number, result in enumerate(spread(dataset.unlabelled, work, self._workers), 1):
+        for number, result in enumerate(ordered_map(dataset.unlabelled, work, self._workers), 1):
             if isinstance(result, Skipped):
                 skipped.append(result)
             else:

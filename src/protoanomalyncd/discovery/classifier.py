@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.records import OUTLIER
+from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
-from protoanomalyncd.pipeline import in_order, worker_count
 from protoanomalyncd.prototypes.class_kappas import ClassKappas
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
-from protoanomalyncd.structures import OUTLIER
-from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
 
@@ -105,7 +105,7 @@ class RegionClassifier:
             )
             return embedding.cpu(), frozen.cpu()
 
-        seen = list(in_order(range(len(crops)), work, worker_count(device)))
+        seen = list(ordered_map(range(len(crops)), work, worker_count(device)))
         return RegionFeatures(torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen]))
 
     @torch.no_grad()

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from protoanomalyncd.discovery.classifier import (
-    Classes,
-    ImageScores,
-    RegionClassifier,
-    RegionScores,
-)
-from protoanomalyncd.discovery.layout2d import FlatMap
-from protoanomalyncd.discovery.outliers import RegionFeatures
-from protoanomalyncd.structures import (
+from protoanomalyncd.core.records import (
     OUTLIER,
     Discovery,
     ImageResult,
@@ -25,9 +17,17 @@ from protoanomalyncd.structures import (
     Sample,
     Skipped,
 )
+from protoanomalyncd.discovery.classifier import (
+    Classes,
+    ImageScores,
+    RegionClassifier,
+    RegionScores,
+)
+from protoanomalyncd.discovery.layout2d import FlatMap
+from protoanomalyncd.discovery.outliers import RegionFeatures
 
 if TYPE_CHECKING:
-    from protoanomalyncd.discovery.evidence import Evidence
+    from protoanomalyncd.core.records import Evidence
 
 __all__ = ["gather"]
 

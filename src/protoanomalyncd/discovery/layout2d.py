@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.core.records import Discovery
 
 __all__ = ["MOST_POINTS", "FlatMap", "flat_positions"]
 

@@ -28,10 +28,18 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from protoanomalyncd.errors import InputError
-from protoanomalyncd.structures import OUTLIER
+from protoanomalyncd.core.errors import InputError
+from protoanomalyncd.core.records import OUTLIER, Discovery
 
-__all__ = ["ClassMetrics", "ClusterMetrics", "SplitAccuracy", "evaluate", "split_accuracy"]
+__all__ = [
+    "ClassMetrics",
+    "ClusterMetrics",
+    "SplitAccuracy",
+    "evaluate",
+    "metrics_of",
+    "split_accuracy",
+    "split_of",
+]
 
 Label = str | int
 
@@ -246,3 +254,17 @@ def _class_metrics(
         recall=agreed / support,
         f1=2 * agreed / (size + support),
     )
+
+
+def metrics_of(discovery: Discovery) -> ClusterMetrics | None:
+    """Agreement with the true classes, over the images that have one; None where none has."""
+    known = [(i.true_class, i.class_id) for i in discovery.images if i.true_class is not None]
+    return evaluate([t for t, _ in known], [c for _, c in known]) if known else None
+
+
+def split_of(discovery: Discovery, known: Collection[str]) -> SplitAccuracy | None:
+    """Accuracy over all, known and novel classes; None where no image is truly of a known class."""
+    pairs = [(i.true_class, i.class_id) for i in discovery.images if i.true_class is not None]
+    if not any(true in known for true, _ in pairs):
+        return None
+    return split_accuracy([true for true, _ in pairs], [k for _, k in pairs], known)

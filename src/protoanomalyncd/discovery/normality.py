@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from protoanomalyncd.whitening import whitening_of
+from protoanomalyncd.core.whitening import whitening_of
 
 __all__ = ["NormalGate"]
 

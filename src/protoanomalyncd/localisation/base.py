@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from protoanomalyncd.structures import MaskArray, Sample, Skipped
+from protoanomalyncd.core.records import MaskArray, Sample, Skipped
 
 __all__ = ["Located", "ObjectLocaliser"]
 

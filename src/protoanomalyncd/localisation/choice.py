@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from protoanomalyncd.config import LocaliserConfig
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.localisation.base import ObjectLocaliser
 from protoanomalyncd.localisation.folder import FolderMasks
 from protoanomalyncd.localisation.prompts import prompt_for, read_prompts

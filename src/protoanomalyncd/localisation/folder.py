@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
+from protoanomalyncd.core.errors import ConfigurationError, ImageError
+from protoanomalyncd.core.records import MaskArray, Sample, Skipped
+from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.companions import Companion, match_companions
 from protoanomalyncd.datasets.images import decode, read_free_mask
-from protoanomalyncd.errors import ConfigurationError, ImageError
 from protoanomalyncd.localisation.base import Located
 from protoanomalyncd.localisation.registry import register_localiser
-from protoanomalyncd.structures import MaskArray, Sample, Skipped
 
 __all__ = ["OBJECT_MASK_SUFFIXES", "FolderMasks", "read_object_mask"]
 

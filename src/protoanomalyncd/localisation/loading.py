@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
 
 __all__ = ["LOCAL", "load_model", "model_type"]
 

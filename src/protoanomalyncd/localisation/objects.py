@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from protoanomalyncd.errors import ModelFormatError
+from protoanomalyncd.core.errors import ModelFormatError
+from protoanomalyncd.core.records import FloatArray, MaskArray, Sample, Skipped
 from protoanomalyncd.localisation.base import Located, ObjectLocaliser
-from protoanomalyncd.persistence.files import read_json, write_bytes, write_json
-from protoanomalyncd.persistence.map_store import MapStore
-from protoanomalyncd.structures import FloatArray, MaskArray, Sample, Skipped
+from protoanomalyncd.storage.files import read_json, write_bytes, write_json
+from protoanomalyncd.storage.map_store import MapStore
 
 __all__ = ["MaskedMaps", "ObjectStore", "locate_all", "map_store", "mask_map"]
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from protoanomalyncd.anomaly_maps.read_ahead import read_ahead
+from protoanomalyncd.core.records import ImageArray, MaskArray, Sample, Skipped
+from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.images import read_image
 from protoanomalyncd.localisation.base import Located
 from protoanomalyncd.localisation.prompts import names_of
 from protoanomalyncd.localisation.shapes import ObjectRules, tidy
-from protoanomalyncd.structures import ImageArray, MaskArray, Sample, Skipped
 
 __all__ = ["PromptedLocaliser"]
 

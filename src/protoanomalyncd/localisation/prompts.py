@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["names_of", "prompt_for", "read_prompts"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from protoanomalyncd.core.registry import Registry
 from protoanomalyncd.localisation.base import ObjectLocaliser
-from protoanomalyncd.registry import Registry
 
 __all__ = ["create_localiser", "register_localiser", "registered_localisers"]
 

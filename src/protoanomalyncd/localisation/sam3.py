@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.localisation.loading import load_model, model_type
 from protoanomalyncd.localisation.prompted import PromptedLocaliser
 from protoanomalyncd.localisation.registry import register_localiser
 from protoanomalyncd.localisation.shapes import ObjectRules, choose_objects
-from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 
 __all__ = ["SAM3"]
 

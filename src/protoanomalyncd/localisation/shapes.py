@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.structures import FloatArray, MaskArray
+from protoanomalyncd.core.records import FloatArray, MaskArray
 
 __all__ = ["ObjectRules", "choose_objects", "clip_boxes", "fill_holes", "largest_piece", "tidy"]
 

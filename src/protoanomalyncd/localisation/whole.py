@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from protoanomalyncd.core.records import Sample, Skipped
 from protoanomalyncd.localisation.base import Located
 from protoanomalyncd.localisation.registry import register_localiser
-from protoanomalyncd.structures import Sample, Skipped
 
 __all__ = ["WholeImage"]
 

@@ -6,7 +6,7 @@ Source: the combination is *ours* (the paper's is not public); each term names i
         + lambda [ L_ce + w_l L_supcon ],    w_d = w_c = w_l = 1
 
 L_dapl and L_ent are on unlabelled samples, L_con on all, L_ce and L_supcon on labelled ones. With
-other settings the same terms are AnomalyNCD's and SimGCD's objectives (``configs/``): several
+other settings the same terms are AnomalyNCD's and SimGCD's objectives (``research/configs/``): several
 heads, whose terms are averaged, soft targets, entropy over all classes.
 
 Prototypes learn by the gradient of L, or follow the embeddings and are constants in every term but

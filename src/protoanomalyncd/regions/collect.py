@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.core.records import FloatArray, ImageArray, MapRange, MaskArray, Region
 from protoanomalyncd.regions.crops import Crop, cut
 from protoanomalyncd.regions.descriptors import describe
 from protoanomalyncd.regions.mebin import binarise
 from protoanomalyncd.regions.proposals import propose_regions
-from protoanomalyncd.structures import FloatArray, ImageArray, MapRange, MaskArray, Region
 
 __all__ = ["CroppedRegion", "crop_labelled", "crop_unlabelled"]
 

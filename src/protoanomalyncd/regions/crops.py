@@ -15,9 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.errors import ImageError
+from protoanomalyncd.core.errors import ImageError
+from protoanomalyncd.core.records import Box, FloatArray, ImageArray, MaskArray, Region
 from protoanomalyncd.regions.proposals import cells, close_crop
-from protoanomalyncd.structures import Box, FloatArray, ImageArray, MaskArray, Region
 
 __all__ = ["Crop", "cut"]
 

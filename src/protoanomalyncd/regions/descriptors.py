@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray, Region
+from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray, Region
 
 __all__ = ["DESCRIPTORS", "NOTHING", "describe", "phrase"]
 

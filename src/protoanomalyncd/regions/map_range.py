@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from protoanomalyncd.config import MEBinConfig
-from protoanomalyncd.errors import AnomalyMapError
-from protoanomalyncd.structures import FloatArray, MapRange
+from protoanomalyncd.core.errors import AnomalyMapError
+from protoanomalyncd.core.records import FloatArray, MapRange
 
 __all__ = ["background_level", "fit_range"]
 

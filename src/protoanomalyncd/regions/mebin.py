@@ -31,8 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protoanomalyncd.config import MEBinConfig
-from protoanomalyncd.errors import AnomalyMapError
-from protoanomalyncd.structures import FloatArray, MapRange, MaskArray
+from protoanomalyncd.core.errors import AnomalyMapError
+from protoanomalyncd.core.records import FloatArray, MapRange, MaskArray
 
 __all__ = [
     "Binarisation",

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.errors import InputError
+from protoanomalyncd.core.errors import InputError
+from protoanomalyncd.core.records import Box, FloatArray, ImageArray, MaskArray, Region
 from protoanomalyncd.regions.crops import Crop, cut
 from protoanomalyncd.regions.proposals import cells
-from protoanomalyncd.structures import Box, FloatArray, ImageArray, MaskArray, Region
 
 __all__ = ["NORMAL_CROPS", "Lent", "Place", "normal_crops"]
 

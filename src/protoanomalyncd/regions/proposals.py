@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.records import Box, FloatArray, MaskArray, Region
 from protoanomalyncd.regions.reference_crops import Square, reference_boxes, reference_score
-from protoanomalyncd.structures import Box, FloatArray, MaskArray, Region
 
 __all__ = ["cells", "close_crop", "propose_regions"]
 

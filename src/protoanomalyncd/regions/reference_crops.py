@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.structures import Box, FloatArray
+from protoanomalyncd.core.records import Box, FloatArray
 
 __all__ = ["Square", "reference_boxes", "reference_score"]
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protoanomalyncd.core.records import OUTLIER, Discovery, ImageResult
 from protoanomalyncd.reports.colours import class_colour
 from protoanomalyncd.reports.words import level, mean
-from protoanomalyncd.structures import OUTLIER, Discovery, ImageResult
 
 __all__ = ["ClassSummary", "summarise_classes"]
 

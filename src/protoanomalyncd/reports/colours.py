@@ -8,7 +8,7 @@ stands alone on the page: the name is always beside it. Beyond twenty classes th
 
 from __future__ import annotations
 
-from protoanomalyncd.structures import OUTLIER, Discovery
+from protoanomalyncd.core.records import OUTLIER, Discovery
 
 __all__ = ["DEFECT_COLOURS", "NORMAL_COLOUR", "OUTLIER_COLOUR", "class_colour"]
 

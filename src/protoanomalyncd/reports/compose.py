@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protoanomalyncd.discovery.evidence import describe_classes, metrics_of
-from protoanomalyncd.errors import NotFittedError
+from protoanomalyncd.core.errors import NotFittedError
+from protoanomalyncd.core.records import Discovery
+from protoanomalyncd.discovery.metrics import metrics_of
 from protoanomalyncd.reports.data import ReportData
+from protoanomalyncd.reports.describe import describe_classes
 from protoanomalyncd.reports.page import write_report
-from protoanomalyncd.structures import Discovery
 
 __all__ = ["compose_report"]
 
@@ -25,8 +26,7 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
         raise NotFittedError(
             "report: expected a discovery made by fit or predict, got one without its images"
         )
-    if evidence.flat_map is not None:
-        discovery = evidence.flat_map.place(discovery)
+    discovery = evidence.place(discovery)
     metrics = metrics_of(discovery)
     data = ReportData(
         discovery=discovery,

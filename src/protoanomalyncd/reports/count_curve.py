@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protoanomalyncd.structures import CountEstimate
+from protoanomalyncd.core.records import CountEstimate
 
 __all__ = ["CURVE_HEIGHT", "CURVE_WIDTH", "CountCurve", "CountSection", "build_count"]
 

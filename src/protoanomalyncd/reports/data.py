@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from protoanomalyncd.structures import Discovery, FloatArray, ImageArray, MaskArray
+from protoanomalyncd.core.records import Discovery, FloatArray, ImageArray, MaskArray
 
 __all__ = ["ReportData"]
 

@@ -12,13 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from protoanomalyncd.errors import ProtoAnomalyNCDError
-from protoanomalyncd.reports.classes import ClassSummary
-from protoanomalyncd.reports.colours import class_colour
-from protoanomalyncd.reports.data import ReportData
-from protoanomalyncd.reports.pictures import heat_uri, jpeg_uri, outline_path
-from protoanomalyncd.reports.words import level, percent
-from protoanomalyncd.structures import (
+from protoanomalyncd.core.errors import ProtoAnomalyNCDError
+from protoanomalyncd.core.records import (
     Box,
     FloatArray,
     ImageArray,
@@ -26,6 +21,11 @@ from protoanomalyncd.structures import (
     MaskArray,
     RegionResult,
 )
+from protoanomalyncd.reports.classes import ClassSummary
+from protoanomalyncd.reports.colours import class_colour
+from protoanomalyncd.reports.data import ReportData
+from protoanomalyncd.reports.pictures import heat_uri, jpeg_uri, outline_path
+from protoanomalyncd.reports.words import level, percent
 
 __all__ = ["Example", "Frame", "Gallery", "Pictures", "build_pictures", "choose_examples"]
 

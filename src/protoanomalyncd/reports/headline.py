@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.reports.classes import ClassSummary
 from protoanomalyncd.reports.data import ReportData
 from protoanomalyncd.reports.words import HIGH, MEDIUM, count, level, mean, percent
-from protoanomalyncd.structures import Skipped
 
 __all__ = ["Headline", "SkipGroup", "build_headline", "group_skipped"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from protoanomalyncd.persistence.files import write_bytes
 from protoanomalyncd.reports.classes import ClassSummary, summarise_classes
 from protoanomalyncd.reports.count_curve import CURVE_HEIGHT, CURVE_WIDTH, build_count
 from protoanomalyncd.reports.data import ReportData
@@ -21,6 +20,7 @@ from protoanomalyncd.reports.headline import build_headline, group_skipped
 from protoanomalyncd.reports.region_map import HEIGHT, WIDTH, RegionMap, build_map
 from protoanomalyncd.reports.truth import build_truth
 from protoanomalyncd.reports.words import count, level, percent
+from protoanomalyncd.storage.files import write_bytes
 
 __all__ = ["render_report", "write_report"]
 

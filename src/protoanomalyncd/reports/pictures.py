@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from protoanomalyncd.structures import Box, FloatArray, ImageArray, MaskArray
+from protoanomalyncd.core.records import Box, FloatArray, ImageArray, MaskArray
 
 __all__ = ["heat_uri", "jpeg_uri", "outline_path"]
 

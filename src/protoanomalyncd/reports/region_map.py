@@ -13,8 +13,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protoanomalyncd.core.records import Discovery, RegionResult
 from protoanomalyncd.reports.classes import ClassSummary
-from protoanomalyncd.structures import Discovery, RegionResult
 
 __all__ = ["HEIGHT", "WIDTH", "MapLabel", "MapLayer", "RegionMap", "build_map"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
+from protoanomalyncd.core.records import CountEstimate, Discovery
 from protoanomalyncd.reports.classes import summarise_classes
 from protoanomalyncd.reports.words import level, percent
-from protoanomalyncd.structures import CountEstimate, Discovery
 
 __all__ = ["count_line", "summary_table"]
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protoanomalyncd.errors import InputError
-from protoanomalyncd.persistence.files import write_bytes
-from protoanomalyncd.structures import Discovery
+from protoanomalyncd.core.errors import InputError
+from protoanomalyncd.core.records import Discovery
+from protoanomalyncd.storage.files import write_bytes
 
 __all__ = [
     "PREDICTION_COLUMNS",

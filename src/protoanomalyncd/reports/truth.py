@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from protoanomalyncd.core.records import OUTLIER
 from protoanomalyncd.reports.classes import ClassSummary
 from protoanomalyncd.reports.data import ReportData
-from protoanomalyncd.structures import OUTLIER
 
 __all__ = ["Cell", "Metric", "Row", "Truth", "build_truth"]
 

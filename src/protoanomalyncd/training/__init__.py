@@ -8,7 +8,7 @@ schedule, ours for the stored tokens and the k-means start.
     >>> Trainer(encoder, head, cache, scores, labels, ...).run(folder)           # doctest: +SKIP
 """
 
-from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.training.loop import Trainer, embed_cache
 from protoanomalyncd.training.token_cache import TokenCache, fill_token_cache
 

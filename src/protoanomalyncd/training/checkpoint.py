@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from protoanomalyncd.persistence.files import read_json, read_tensors, write_json, write_tensors
+from protoanomalyncd.storage.files import read_json, write_json
+from protoanomalyncd.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.core.errors import DatasetError
 
 __all__ = ["MERGED_AT_MOST", "starting_prototypes"]
 

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protoanomalyncd.errors import OutputError
-from protoanomalyncd.persistence.files import read_json, write_json
-from protoanomalyncd.persistence.row_files import PageBudget
-from protoanomalyncd.pipeline import in_order, worker_count
+from protoanomalyncd.core.errors import OutputError
+from protoanomalyncd.core.threads import ordered_map, worker_count
+from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
-from protoanomalyncd.training.crop_set import CropSet
+from protoanomalyncd.storage.files import read_json, write_json
+from protoanomalyncd.storage.row_files import PageBudget
 from protoanomalyncd.training.views import augmented_view, plain_view, view_generator
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.base import Tokens
 
 __all__ = ["TokenCache", "fill_token_cache"]
 
@@ -117,7 +117,7 @@ def fill_token_cache(
     def work(crop: int) -> list[Tokens]:
         return _tokens_of(crops, crop, encoder, cache, seed, recolouring)
 
-    results = in_order(range(done, len(crops)), work, worker_count(device))
+    results = ordered_map(range(done, len(crops)), work, worker_count(device))
     for crop, (tokens, *normal) in enumerate(results, start=done):
         cache.cls[crop] = tokens.cls
         cache.patches[crop] = tokens.patches

@@ -14,7 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from protoanomalyncd.structures import FloatArray, ImageArray
+from protoanomalyncd.core.records import FloatArray, ImageArray
 from protoanomalyncd.vit.amg_vit import centre_window, guide_values
 
 __all__ = ["augmented_view", "plain_view", "view_generator"]

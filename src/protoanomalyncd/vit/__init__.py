@@ -10,6 +10,7 @@ alone, AnomalyNCD for the hard mask, ours for the factor's formula and the hidde
 """
 
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
-from protoanomalyncd.vit.backbone import Backbone, Tokens, create_backbone, restore_backbone
+from protoanomalyncd.vit.backbone import create_backbone, restore_backbone
+from protoanomalyncd.vit.base import Backbone, Tokens
 
 __all__ = ["Backbone", "GuidedEncoder", "Tokens", "create_backbone", "restore_backbone"]

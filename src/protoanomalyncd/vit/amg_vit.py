@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
-from protoanomalyncd.vit.backbone import Backbone, SeveralGuidances, Tokens
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
+from protoanomalyncd.vit.base import Backbone, SeveralGuidances, Tokens
 from protoanomalyncd.vit.descriptor_block import DescriptorBlock
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
 from protoanomalyncd.vit.patch_part import PatchPart, patch_mean

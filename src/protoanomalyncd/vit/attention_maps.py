@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.vit.amg_vit import GuidedEncoder, LearnedStrength
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.timm_vit import ViTTail
 
 __all__ = ["class_attention"]

@@ -1,90 +1,22 @@
-"""The seam to networks: what the method asks of a backbone, and the names it goes by.
-
-Letters: B images, P tokens that the class token looks at, C channels.
-"""
+"""Backbones by name: the embedded one, a folder, a model of the hub; and again from a saved model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from protoanomalyncd.core.errors import (
+    ConfigurationError,
+    MissingDependencyError,
+    ProtoAnomalyNCDError,
+)
+from protoanomalyncd.vit.base import Backbone
 
-from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError, ProtoAnomalyNCDError
-
-__all__ = ["Backbone", "SeveralGuidances", "Tokens", "create_backbone", "restore_backbone"]
+__all__ = ["create_backbone", "restore_backbone"]
 
 EMBEDDED_ARCHITECTURE = "protoanomalyncd_embedded"
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """What enters the trained tail of a network.
-
-    Args:
-        cls: class tokens (B, C).
-        patches: tokens whose keys and values the class token reads, (B, P, C).
-        bias: attention logits M of those tokens, (B, P).
-        descriptors: of the regions (B, D), where they are part of the embedding.
-    """
-
-    cls: Tensor
-    patches: Tensor
-    bias: Tensor
-    descriptors: Tensor | None = None
-
-    def to(self, device: torch.device) -> Tokens:
-        """The same on a device."""
-        described = None if self.descriptors is None else self.descriptors.to(device)
-        return Tokens(self.cls.to(device), self.patches.to(device), self.bias.to(device), described)
-
-
-class Backbone(Protocol):
-    """A frozen network with a trainable tail.
-
-    Attributes:
-        name: how the user called it.
-        embed_dim: width C of the embedding.
-        patch_size: stride of the token grid [px].
-        own_lengths: the layers of `patch_descriptors` have the lengths that they shall have in a
-            comparison; else each is brought to length one.
-    """
-
-    name: str
-    embed_dim: int
-    patch_size: int
-    own_lengths: bool
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
-
-    def patch_descriptors(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> feature maps [(B, D_i, h_i, w_i)], finest first, for patch memories."""
-
-    def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
-        """(B, 3, H, W) and logits (B, H/p * W/p) -> input of the tail; no gradient."""
-
-    def tail(self) -> nn.Module:
-        """A trainable copy of the last layers: (cls, patches, bias) -> embeddings (B, C)."""
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able description from which `restore_backbone` builds the same architecture."""
-
-    def module(self) -> nn.Module:
-        """The frozen network, to save and to move between devices."""
-
-
-@runtime_checkable
-class SeveralGuidances(Protocol):
-    """What a `Backbone` may offer beside: one set of patch tokens for several guidances."""
-
-    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
-        """(B, 3, H, W) and G logits (B, H/p * W/p) -> G `Tokens` with the same `patches`."""
 
 
 def create_backbone(name: str) -> Backbone:

@@ -1,7 +1,7 @@
 """The embedded backbone: a small guided ViT on a convolutional stem (*ours*).
 
 A network of our own design, trained from random initialisation by distillation of
-several teachers on image crops (see ``pretraining/``).  It is registered with timm as
+several teachers on image crops (see ``research/pretraining/``).  It is registered with timm as
 ``protoanomalyncd_embedded``; the weights ship in ``weights/`` beside this file.
 
     image --stem 7x7/2, pool--> 64 @ stride 4 --1 basic block--> s4
@@ -298,7 +298,7 @@ class EmbeddedViT(VisionTransformer):
 
         As :meth:`patch_descriptors`, but of the predicted features of the two ResNets alone:
         the ViT's help to find a defect and hinder to tell its type (*ours*; chosen on
-        generated products and NEU-Seg's training split, ``pretraining/pooling.py``).
+        generated products and NEU-Seg's training split, ``research/pretraining/pooling.py``).
 
         Args:
             x: normalised images (B, 3, H, W).

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = [
     "CLOSED",

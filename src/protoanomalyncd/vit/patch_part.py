@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.whitening import NormalWhitening
 
 __all__ = ["PatchPart", "patch_mean"]

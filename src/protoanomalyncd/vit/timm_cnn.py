@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.class_row import class_row, guided_rows
 from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.packed_blocks import FastBlocks

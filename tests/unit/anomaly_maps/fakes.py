@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from protoanomalyncd.core.records import Sample
 from protoanomalyncd.datasets.generated import render
-from protoanomalyncd.structures import Sample
 
 
 class TinyBackbone:

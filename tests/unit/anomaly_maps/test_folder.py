@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from protoanomalyncd.anomaly_maps import FolderMaps, match_maps, read_map
+from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError
+from protoanomalyncd.core.records import Sample, Skipped
 from protoanomalyncd.datasets.map_files import COARSE, smooth_coarse
-from protoanomalyncd.errors import AnomalyMapError, ConfigurationError
-from protoanomalyncd.structures import Sample, Skipped
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) / 4
 

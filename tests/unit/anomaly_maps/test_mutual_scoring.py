@@ -12,14 +12,14 @@ from sklearn.metrics import roc_auc_score
 from protoanomalyncd.anomaly_maps import MutualScoring, mutual_scoring
 from protoanomalyncd.anomaly_maps.mutual_scoring import interval_average, nearest_in_each
 from protoanomalyncd.anomaly_maps.square import read_square
-from protoanomalyncd.datasets.generated import render
-from protoanomalyncd.errors import (
+from protoanomalyncd.core.errors import (
     ConfigurationError,
     DatasetError,
     ModelFormatError,
     NotFittedError,
 )
-from protoanomalyncd.structures import FloatArray, Sample, Skipped
+from protoanomalyncd.core.records import FloatArray, Sample, Skipped
+from protoanomalyncd.datasets.generated import render
 from tests.unit.anomaly_maps.fakes import TinyBackbone, render_samples
 
 

@@ -9,7 +9,7 @@ import torch
 
 from protoanomalyncd.anomaly_maps import nearest
 from protoanomalyncd.anomaly_maps.nearest import FaissMemory, half_squares, nearest_distance
-from protoanomalyncd.errors import MissingDependencyError
+from protoanomalyncd.core.errors import MissingDependencyError
 
 
 def _naive(queries: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:

@@ -10,13 +10,13 @@ from sklearn.metrics import roc_auc_score
 
 from protoanomalyncd.anomaly_maps import PatchMemory
 from protoanomalyncd.anomaly_maps.patch_memory import local_descriptors
-from protoanomalyncd.errors import (
+from protoanomalyncd.core.errors import (
     ConfigurationError,
     DatasetError,
     ModelFormatError,
     NotFittedError,
 )
-from protoanomalyncd.structures import FloatArray, Sample, Skipped
+from protoanomalyncd.core.records import FloatArray, Sample, Skipped
 from protoanomalyncd.vit import create_backbone
 from tests.unit.anomaly_maps.fakes import TinyBackbone, render_samples
 

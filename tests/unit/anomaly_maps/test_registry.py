@@ -4,7 +4,7 @@ import pytest
 
 from protoanomalyncd.anomaly_maps import FolderMaps, choose, create, register, registered
 from protoanomalyncd.anomaly_maps.registry import SOURCES
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 
 
 def test_create_passes_what_the_constructor_takes_and_saved_arguments_come_first() -> None:

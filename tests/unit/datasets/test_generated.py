@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protoanomalyncd.core.errors import ConfigurationError, OutputError
 from protoanomalyncd.datasets import (
     DEFECT_TYPES,
     FURTHER_TYPES,
@@ -22,7 +23,6 @@ from protoanomalyncd.datasets import (
     render,
 )
 from protoanomalyncd.datasets.generated import object_mask
-from protoanomalyncd.errors import ConfigurationError, OutputError
 
 PAIRS = [(product, kind) for product in PRODUCTS for kind in defect_types_of(product)]
 FURTHER = [

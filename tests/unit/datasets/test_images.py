@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from protoanomalyncd.core.errors import ImageError
 from protoanomalyncd.datasets import content_key, read_image, read_mask
 from protoanomalyncd.datasets.images import MAX_PIXELS
-from protoanomalyncd.errors import ImageError
 
 
 @pytest.fixture

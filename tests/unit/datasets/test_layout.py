@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError
+from protoanomalyncd.core.records import Sample
 from protoanomalyncd.datasets import (
     LabelledSet,
     load_dataset,
     load_labelled,
     take_per_class,
 )
-from protoanomalyncd.errors import ConfigurationError, DatasetError
-from protoanomalyncd.stages import by_content
-from protoanomalyncd.structures import Sample
+from protoanomalyncd.pipeline.stages import by_content
 
 Write = Callable[..., Path]
 

@@ -10,6 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protoanomalyncd.core.errors import (
+    ConfigurationError,
+    DatasetError,
+    ImageError,
+    InputError,
+    OutputError,
+)
 from protoanomalyncd.datasets import (
     PREPARERS,
     load_dataset,
@@ -18,13 +25,6 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     read_mask,
     staging,
-)
-from protoanomalyncd.errors import (
-    ConfigurationError,
-    DatasetError,
-    ImageError,
-    InputError,
-    OutputError,
 )
 
 Write = Callable[..., Path]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.cli.main import main
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError, ImageError, OutputError
 from protoanomalyncd.datasets import (
     REAL_IAD_CODES,
     load_dataset,
@@ -20,7 +21,6 @@ from protoanomalyncd.datasets import (
     prepare_real_iad,
     read_mask,
 )
-from protoanomalyncd.errors import ConfigurationError, DatasetError, ImageError, OutputError
 
 Write = Callable[..., Path]
 MASK = np.zeros((32, 32), np.uint8)

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd import ProtoAnomalyNCD
-from protoanomalyncd.deployment import Runtime, export_model, formats
-from protoanomalyncd.deployment.export import _compare, _novel_classes
-from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
-from protoanomalyncd.discovery.catalogue import Catalogue
-from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.discovery.outliers import RegionFeatures
-from protoanomalyncd.errors import (
+from protoanomalyncd.catalogue.catalogue import Catalogue
+from protoanomalyncd.core.errors import (
     ConfigurationError,
     InputError,
     MissingDependencyError,
     NotFittedError,
     OutputError,
 )
+from protoanomalyncd.deployment import Runtime, export_model, formats
+from protoanomalyncd.deployment.export import _compare, _novel_classes
+from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.discovery.normality import NormalGate
+from protoanomalyncd.discovery.outliers import RegionFeatures
 from protoanomalyncd.regions import DESCRIPTORS
 from protoanomalyncd.vit.amg_vit import anomaly_values
 from tests.tiny import random_crops

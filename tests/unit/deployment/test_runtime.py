@@ -17,17 +17,17 @@ import torch
 
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
-from protoanomalyncd.deployment import Runtime
-from protoanomalyncd.deployment.merging import merge
-from protoanomalyncd.discovery.merge_regions import merge_regions
-from protoanomalyncd.errors import (
+from protoanomalyncd.core.errors import (
     AnomalyMapError,
     ConfigurationError,
     ImageError,
     MissingDependencyError,
     ModelFormatError,
 )
-from protoanomalyncd.structures import FloatArray, ImageArray
+from protoanomalyncd.core.records import FloatArray, ImageArray
+from protoanomalyncd.deployment import Runtime
+from protoanomalyncd.deployment.merging import merge
+from protoanomalyncd.discovery.merge_regions import merge_regions
 from tests.tiny import random_crops
 from tests.unit.deployment.conftest import Exported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protoanomalyncd.structures import Discovery, ImageResult, Region, RegionResult
+from protoanomalyncd.core.records import Discovery, ImageResult, Region, RegionResult
 
 
 def image(name: str, class_id: int) -> ImageResult:

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from protoanomalyncd.core.records import OUTLIER, Region, Sample, Skipped
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import Cosine, RegionFeatures
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.structures import OUTLIER, Region, Sample, Skipped
 from protoanomalyncd.vit import GuidedEncoder
 from tests.tiny import SIDE, network_folder, random_crops, tiny_encoder
 

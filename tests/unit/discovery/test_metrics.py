@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from protoanomalyncd.core.errors import InputError
 from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate, split_accuracy
-from protoanomalyncd.errors import InputError
 
 
 def brute_force_f1(true: list, found: list[int]) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protoanomalyncd.config import LocaliserConfig
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.localisation import FolderMasks, WholeImage, create_localiser
 from protoanomalyncd.localisation.choice import choose_localiser, localiser_for
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protoanomalyncd.errors import ConfigurationError, ImageError
+from protoanomalyncd.core.errors import ConfigurationError, ImageError
+from protoanomalyncd.core.records import Sample
 from protoanomalyncd.localisation import FolderMasks, Located
 from protoanomalyncd.localisation.folder import read_object_mask
-from protoanomalyncd.structures import Sample
 
 
 @pytest.fixture

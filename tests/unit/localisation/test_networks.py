@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from protoanomalyncd.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.records import Sample
 from protoanomalyncd.localisation import SAM3, GroundedSAM, Located, create_localiser
 from protoanomalyncd.localisation.base import ObjectLocaliser
-from protoanomalyncd.structures import Sample
 from tests.tiny_localisers import Checkpoints
 
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from protoanomalyncd.errors import ModelFormatError
+from protoanomalyncd.core.errors import ModelFormatError
+from protoanomalyncd.core.records import FloatArray, MaskArray, Sample, Skipped
 from protoanomalyncd.localisation import (
     Located,
     MaskedMaps,
@@ -18,8 +19,7 @@ from protoanomalyncd.localisation import (
     locate_all,
 )
 from protoanomalyncd.localisation.objects import mask_map
-from protoanomalyncd.persistence.map_store import MapStore
-from protoanomalyncd.structures import FloatArray, MaskArray, Sample, Skipped
+from protoanomalyncd.storage.map_store import MapStore
 
 
 def naive(amap: FloatArray, mask: MaskArray) -> FloatArray:

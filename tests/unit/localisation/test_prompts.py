@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.localisation import prompt_for, read_prompts
 from protoanomalyncd.localisation.prompts import names_of
 

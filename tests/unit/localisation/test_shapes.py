@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 import pytest
 
+from protoanomalyncd.core.records import MaskArray
 from protoanomalyncd.localisation.shapes import (
     ObjectRules,
     choose_objects,
@@ -15,7 +16,6 @@ from protoanomalyncd.localisation.shapes import (
     largest_piece,
     tidy,
 )
-from protoanomalyncd.structures import MaskArray
 
 FOUR = ((0, 1), (1, 0), (0, -1), (-1, 0))
 EIGHT = (*FOUR, (1, 1), (1, -1), (-1, 1), (-1, -1))

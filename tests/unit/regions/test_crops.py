@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.records import Region
 from protoanomalyncd.regions import cut, propose_regions
-from protoanomalyncd.structures import Region
 
 SIZES = [(256, 256), (100, 650), (650, 100), (48, 64), (7, 5), (1, 1), (1500, 1100)]
 DEFAULT = CropConfig()

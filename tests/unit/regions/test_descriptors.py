@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import CropConfig
+from protoanomalyncd.core.records import Region
 from protoanomalyncd.regions import DESCRIPTORS, describe, phrase, propose_regions
-from protoanomalyncd.structures import Region
 
 GREY = np.full((200, 200, 3), 120, np.uint8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import MEBinConfig
-from protoanomalyncd.errors import AnomalyMapError
+from protoanomalyncd.core.errors import AnomalyMapError
 from protoanomalyncd.regions import background_level, fit_range
 
 MAXIMA = np.array([3.0, 9.0, 4.0, 5.0], np.float32)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import MEBinConfig
-from protoanomalyncd.errors import AnomalyMapError
+from protoanomalyncd.core.errors import AnomalyMapError
+from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.regions.mebin import (
     binarise,
     count_components,
@@ -15,7 +16,6 @@ from protoanomalyncd.regions.mebin import (
     stable_run,
     to_eight_bit,
 )
-from protoanomalyncd.structures import MapRange
 
 UNIT = MapRange(0.0, 1.0)
 REFERENCE = MEBinConfig(mode="reference")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from protoanomalyncd.config import CropConfig
-from protoanomalyncd.errors import ImageError
+from protoanomalyncd.core.errors import ImageError
+from protoanomalyncd.core.records import ImageArray
 from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place, normal_crops
-from protoanomalyncd.structures import ImageArray
 
 SIZE = 64
 CONFIG = CropConfig(size=SIZE)

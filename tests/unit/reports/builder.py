@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from protoanomalyncd.reports import ReportData
-from protoanomalyncd.structures import (
+from protoanomalyncd.core.records import (
     OUTLIER,
     Discovery,
     FloatArray,
@@ -18,6 +17,7 @@ from protoanomalyncd.structures import (
     RegionResult,
     Skipped,
 )
+from protoanomalyncd.reports import ReportData
 
 NASTY_NAMES = (
     "good/<script>alert(1)</script>.png",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from protoanomalyncd.core.records import CountEstimate
 from protoanomalyncd.reports import render_report
 from protoanomalyncd.reports.count_curve import build_count
 from protoanomalyncd.reports.summary import count_line
-from protoanomalyncd.structures import CountEstimate
 from tests.unit.reports.builder import discovery, report
 
 ESTIMATE = CountEstimate(

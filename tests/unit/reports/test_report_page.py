@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protoanomalyncd.core.errors import OutputError
+from protoanomalyncd.core.records import Discovery, ImageArray, Skipped
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.errors import OutputError
 from protoanomalyncd.reports import render_report, write_report
-from protoanomalyncd.structures import Discovery, ImageArray, Skipped
 from tests.unit.reports.builder import NASTY_NAMES, Pictures, discovery, report
 
 PAGE = r"""
@@ -307,7 +307,7 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("protoanomalyncd.persistence.files.os.replace", refuse)
+    monkeypatch.setattr("protoanomalyncd.storage.files.os.replace", refuse)
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(path, report(discovery(6)))
     assert path.read_bytes() == before

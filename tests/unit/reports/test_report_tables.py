@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from protoanomalyncd.errors import InputError
+from protoanomalyncd.core.errors import InputError
+from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.reports import (
     read_predictions,
     summary_table,
     write_predictions,
     write_regions,
 )
-from protoanomalyncd.structures import Discovery
 from tests.unit.reports.builder import NASTY_NAMES, discovery
 
 

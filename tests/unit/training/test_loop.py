@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protoanomalyncd.config import PrototypeConfig, TrainingConfig
-from protoanomalyncd.errors import ModelFormatError
+from protoanomalyncd.core.errors import ModelFormatError
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.training import TokenCache, Trainer, embed_cache
 from protoanomalyncd.training.checkpoint import load_checkpoint, save_checkpoint

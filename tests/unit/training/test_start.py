@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.errors import DatasetError
+from protoanomalyncd.core.errors import DatasetError
 from protoanomalyncd.training import start
 from protoanomalyncd.training.start import starting_prototypes
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError, OutputError
+from protoanomalyncd.core.errors import ConfigurationError, OutputError
 from protoanomalyncd.training import CropSet, TokenCache, embed_cache, fill_token_cache
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder
@@ -136,7 +136,7 @@ def test_giving_pages_back_loses_nothing(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fill_token_cache(tmp_path / "1", crops, encoder, 2, seed=0)
-    monkeypatch.setattr("protoanomalyncd.persistence.row_files.RESIDENT_BYTES", 1)
+    monkeypatch.setattr("protoanomalyncd.storage.row_files.RESIDENT_BYTES", 1)
     tight = fill_token_cache(tmp_path / "2", crops, encoder, 2, seed=0)
     every = torch.arange(N_CROPS)
     for view in range(3):

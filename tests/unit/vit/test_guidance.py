@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.guidance import (
     CLOSED,
     attention_bias,

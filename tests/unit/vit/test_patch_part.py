@@ -12,7 +12,7 @@ from torch import Tensor
 from protoanomalyncd.config import EmbeddingConfig
 from protoanomalyncd.training import fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from protoanomalyncd.vit.backbone import Tokens
+from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.patch_part import PatchPart, patch_mean
 from tests.tiny import SIDE, network_folder, random_crops
 

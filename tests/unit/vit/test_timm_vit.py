@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.errors import ConfigurationError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit import Backbone, create_backbone, timm_vit
 from protoanomalyncd.vit.guidance import attention_bias
 from tests.tiny import network_folder

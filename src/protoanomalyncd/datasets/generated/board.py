@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.fields import coverage, grid, mix, rounded_box
-from protoanomalyncd.structures import FloatArray
 
 __all__ = ["printed_board"]
 

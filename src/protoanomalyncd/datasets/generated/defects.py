@@ -12,6 +12,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.fields import (
     blob,
     coverage,
@@ -24,7 +25,6 @@ from protoanomalyncd.datasets.generated.fields import (
     wander,
 )
 from protoanomalyncd.datasets.generated.scene import Scene
-from protoanomalyncd.structures import FloatArray
 
 __all__ = [
     "DEFECTS",

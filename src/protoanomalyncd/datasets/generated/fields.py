@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.structures import FloatArray
+from protoanomalyncd.core.records import FloatArray
 
 __all__ = [
     "Field",

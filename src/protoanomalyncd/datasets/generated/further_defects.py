@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.defects import Defect
 from protoanomalyncd.datasets.generated.fields import (
     blob,
@@ -22,7 +23,6 @@ from protoanomalyncd.datasets.generated.fields import (
     stroke,
 )
 from protoanomalyncd.datasets.generated.scene import Scene
-from protoanomalyncd.structures import FloatArray
 
 __all__ = ["FURTHER_DEFECTS"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.board import printed_board
 from protoanomalyncd.datasets.generated.fields import (
     coverage,
@@ -15,7 +16,6 @@ from protoanomalyncd.datasets.generated.fields import (
     smooth_noise,
 )
 from protoanomalyncd.datasets.generated.scene import Scene
-from protoanomalyncd.structures import FloatArray
 
 __all__ = ["gear", "pcb", "tablet", "tile", "washer"]
 

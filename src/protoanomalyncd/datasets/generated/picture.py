@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.datasets.generated import objects, textures
 from protoanomalyncd.datasets.generated.defects import DEFECTS
 from protoanomalyncd.datasets.generated.fields import grid
 from protoanomalyncd.datasets.generated.further_defects import FURTHER_DEFECTS
 from protoanomalyncd.datasets.generated.scene import Scene
-from protoanomalyncd.errors import ConfigurationError
-from protoanomalyncd.structures import FloatArray, ImageArray, MaskArray
 
 __all__ = ["DEFECT_TYPES", "FURTHER_TYPES", "PRODUCTS", "defect_types_of", "object_mask", "render"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from protoanomalyncd.structures import FloatArray
+from protoanomalyncd.core.records import FloatArray
 
 __all__ = ["Scene"]
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.datasets.generated.picture import (
     FURTHER_TYPES,
     PRODUCTS,
@@ -14,7 +15,6 @@ from protoanomalyncd.datasets.generated.picture import (
     render,
 )
 from protoanomalyncd.datasets.staging import build_folder, write_image, write_mask
-from protoanomalyncd.errors import ConfigurationError
 
 __all__ = ["generate", "generate_labelled"]
 

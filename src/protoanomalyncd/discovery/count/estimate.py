@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from protoanomalyncd.config import CountConfig, PrototypeConfig
+from protoanomalyncd.core.errors import DatasetError
+from protoanomalyncd.core.records import CountEstimate
 from protoanomalyncd.discovery.count.criteria import (
     negative_bic,
     silhouettes,
@@ -15,8 +17,6 @@ from protoanomalyncd.discovery.count.criteria import (
 )
 from protoanomalyncd.discovery.count.graph import eigengaps, summed_eigengaps
 from protoanomalyncd.discovery.count.prototype_score import Embedded, prototype_score
-from protoanomalyncd.errors import DatasetError
-from protoanomalyncd.structures import CountEstimate
 
 __all__ = ["MOST_SAMPLES", "candidates", "estimate_count"]
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.errors import NotFittedError
+from protoanomalyncd.core.registry import Registry
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
-from protoanomalyncd.errors import NotFittedError
-from protoanomalyncd.registry import Registry
 
 __all__ = ["Embedded", "Kept", "create_outlier_score", "register", "registered"]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from protoanomalyncd.config import CountConfig, PrototypeConfig
+from protoanomalyncd.core.errors import DatasetError
+from protoanomalyncd.core.records import CountEstimate
 from protoanomalyncd.discovery.count import candidates, estimate, estimate_count
-from protoanomalyncd.errors import DatasetError
-from protoanomalyncd.structures import CountEstimate
 from protoanomalyncd.training import short_prototypes
 from tests.unit.discovery.count.blobs import embedded
 

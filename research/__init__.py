@@ -1,0 +1,1 @@
+"""How defaults, weights and tables were made; not part of the wheel."""

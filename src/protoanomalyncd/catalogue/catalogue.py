@@ -1,0 +1,137 @@
+"""The catalogue: what people call the classes, and which of them they hold to be one.
+
+A name or a merger changes how results are told, never the model itself; it is saved with the model
+and can be taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.records import OUTLIER, CountEstimate, Discovery
+
+__all__ = ["Catalogue"]
+
+
+class Catalogue:
+    """Names and mergers of classes.
+
+    Args:
+        names: first name of novel class k at position k.
+        normal_class: class reserved for normal images, None where there is none.
+        count: how the number of classes was estimated, None where it was given.
+        known: names of the labelled classes, which follow the novel ones; where a novel class has
+            the same name, " (known)" is added.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        normal_class: int | None = 0,
+        count: CountEstimate | None = None,
+        known: Sequence[str] = (),
+    ) -> None:
+        taken = {*names, "outlier"}
+        self._names = [*names, *(f"{k} (known)" if k in taken else k for k in known)]
+        self._target = list(range(len(self._names)))
+        self._n_known = len(known)
+        self.normal_class = normal_class
+        self.count = count
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each class; a merged class goes by the name of what it was merged into."""
+        return tuple(self._names[self._target[k]] for k in range(len(self)))
+
+    @property
+    def known_classes(self) -> tuple[int, ...]:
+        """Ids of the labelled classes."""
+        return tuple(range(len(self) - self._n_known, len(self)))
+
+    def rename(self, class_id: int, name: str) -> None:
+        """Call a class by another name.
+
+        Raises:
+            ConfigurationError: there is no such class, or the name is empty or taken.
+        """
+        target = self._target[self._checked(class_id)]
+        if not name.strip() or not name.isprintable():
+            raise ConfigurationError(f"class name: expected printable text, got {name!r}")
+        name = name.strip()
+        taken = {self._names[k] for k in set(self._target)} - {self._names[target]}
+        if name in taken or name == "outlier":
+            raise ConfigurationError(
+                f"class name: expected a new one, but {name!r} is taken; merge the classes instead"
+            )
+        self._names[target] = name
+
+    def merge(self, class_ids: Sequence[int]) -> int:
+        """Hold several classes to be one; it keeps the id and the name of the first.
+
+        Returns:
+            The id of the merged class.
+
+        Raises:
+            ConfigurationError: fewer than two classes, or one that does not exist.
+        """
+        if len(set(class_ids)) < 2:
+            raise ConfigurationError(
+                f"merge: expected at least two different classes, got {list(class_ids)}"
+            )
+        targets = [self._target[self._checked(k)] for k in class_ids]
+        first = targets[0]
+        self._target = [first if t in targets else t for t in self._target]
+        if self.normal_class is not None:
+            self.normal_class = self._target[self.normal_class]
+        return first
+
+    def apply(self, raw: Discovery) -> Discovery:
+        """A discovery with the model's own ids -> the same in the catalogue's classes."""
+        images = tuple(dataclasses.replace(i, class_id=self._id(i.class_id)) for i in raw.images)
+        regions = tuple(dataclasses.replace(r, class_id=self._id(r.class_id)) for r in raw.regions)
+        return dataclasses.replace(
+            raw,
+            class_names=self.names,
+            images=images,
+            regions=regions,
+            normal_class=self.normal_class,
+            count=self.count,
+            known_classes=self.known_classes,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "names": self._names,
+            "target": self._target,
+            "normal_class": self.normal_class,
+            "count": None if self.count is None else self.count.to_dict(),
+            "n_known": self._n_known,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Catalogue:
+        """Inverse of `to_dict`."""
+        count = values.get("count")
+        catalogue = cls(
+            values["names"],
+            values["normal_class"],
+            None if count is None else CountEstimate.from_dict(count),
+        )
+        catalogue._target = list(values["target"])
+        catalogue._n_known = values.get("n_known", 0)
+        return catalogue
+
+    def _id(self, class_id: int) -> int:
+        return OUTLIER if class_id == OUTLIER else self._target[class_id]
+
+    def _checked(self, class_id: int) -> int:
+        if not 0 <= class_id < len(self):
+            raise ConfigurationError(f"class: expected 0 to {len(self) - 1}, got {class_id}")
+        return class_id

@@ -1,0 +1,97 @@
+"""Atomic reading and writing, without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from protoanomalyncd.core.errors import ModelFormatError, OutputError
+
+__all__ = [
+    "ensure_folder",
+    "read_json",
+    "replace_atomically",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+
+def ensure_folder(folder: Path) -> Path:
+    """Create a folder and check that files can be made in it.
+
+    Raises:
+        OutputError: it cannot be created, is a file, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"output folder {folder}: expected a folder that can be written to, "
+            f"got '{error.strerror}'; "
+            "choose another --out"
+        ) from error
+    return folder
+
+
+def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        OutputError: the folder does not exist or cannot be written to.
+    """
+    replace_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write readable JSON atomically; not-a-number values are refused."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ModelFormatError: the file is missing or holds no JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"{path}: expected a JSON file, got {error}") from error
+    if not isinstance(values, dict):
+        raise ModelFormatError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

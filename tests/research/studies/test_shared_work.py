@@ -1,0 +1,98 @@
+"""shared_work.py: what shares a stage, and what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protoanomalyncd.config import Config
+from research.studies.shared_work import SharedWork, stage_keys
+
+STAGES = ("maps", "crops", "labelled", "tokens")
+
+
+def change(name: str, value: Any) -> Config:
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return Config.from_dict(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changed"),
+    [
+        ("n_novel_classes", 9, ()),
+        ("prototypes.n_heads", 4, ()),
+        ("training.learning_rate", 0.5, ()),
+        ("outliers.score", "cosine2", ()),
+        ("embedding.guidance.learn_beta", True, ()),
+        ("embedding.descriptor_weight", 0.3, ()),
+        ("embedding.patch_weight", 0.3, ()),
+        ("embedding.whitening", 0.7, ()),
+        ("embedding.guidance.beta", 2.0, ("tokens",)),
+        ("embedding.input_size", 192, ("tokens",)),
+        ("training.views", 8, ("tokens",)),
+        ("training.recolouring", "reference", ("tokens",)),
+        ("training.labelled_per_class", 7, ("labelled", "tokens")),
+        ("mebin.mode", "reference", ("crops", "tokens")),
+        ("crops.margin", 0.7, ("crops", "labelled", "tokens")),
+        ("detector.memory_size", 10, ("maps", "crops", "tokens")),
+        ("detector.whitening", 3.0, ("maps", "crops", "tokens")),
+        ("embedding.backbone", "other", ("maps", "crops", "tokens")),
+        ("seed", 3, STAGES),
+    ],
+)
+def test_a_setting_changes_the_keys_of_what_depends_on_it(
+    name: str, value: Any, changed: tuple[str, ...]
+) -> None:
+    before, after = (stage_keys(c, "data", False) for c in (Config(), change(name, value)))
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == set(changed)
+
+
+def test_given_maps_depend_on_no_seed_and_no_network() -> None:
+    other = dataclasses.replace(change("embedding.backbone", "other"), seed=3)
+    before, after = (stage_keys(c, "data", True) for c in (Config(), other))
+    assert before["maps"] == after["maps"]
+    assert before["crops"] == after["crops"]
+    assert before["tokens"] != after["tokens"]
+    assert stage_keys(Config(), "other data", True)["maps"] != before["maps"]
+
+
+def finished(work: Path) -> Path:
+    for name in ("maps", "crops", "tokens", "training"):
+        (work / name).mkdir(parents=True)
+        (work / name / "file").write_text(name)
+    (work / "detector.json").write_text("{}")
+    return work
+
+
+def test_what_one_run_made_the_next_one_finds(tmp_path: Path) -> None:
+    shared, keys = SharedWork(tmp_path / "shared"), stage_keys(Config(), "data", False)
+    first, second = finished(tmp_path / "first"), tmp_path / "second"
+    shared.keep(keys, first)
+    assert (first / "training").is_dir()
+    shared.lend(keys, second)
+    assert {path.name for path in second.iterdir()} == {"maps", "crops", "tokens", "detector.json"}
+    assert (second / "crops" / "file").read_text() == "crops"
+    shared.keep(keys, second)  # nothing new: what was lent stays
+    assert (second / "crops" / "file").read_text() == "crops"
+    shared.lend(keys, second)
+
+
+def test_a_run_with_other_tokens_gets_maps_and_crops(tmp_path: Path) -> None:
+    shared = SharedWork(tmp_path / "shared")
+    shared.keep(stage_keys(Config(), "data", False), finished(tmp_path / "first"))
+    other = stage_keys(change("training.views", 8), "data", False)
+    shared.lend(other, tmp_path / "second")
+    assert not (tmp_path / "second" / "tokens").exists()
+    assert (tmp_path / "second" / "maps" / "file").is_file()
+
+
+def test_what_nobody_needs_is_removed(tmp_path: Path) -> None:
+    shared, keys = SharedWork(tmp_path / "shared"), stage_keys(Config(), "data", False)
+    shared.forget_all_but([])  # there is nothing yet
+    shared.keep(keys, finished(tmp_path / "first"))
+    shared.forget_all_but([keys["maps"]])
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [keys["maps"]]
