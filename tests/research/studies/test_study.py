@@ -102,14 +102,14 @@ def test_merging_keeps_both_and_changes_neither() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "configs" / "ablations").glob("*.yaml")), ids=lambda p: p.stem
+    "path", sorted((REPOSITORY / "research" / "configs" / "ablations").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_committed_studies_are_valid_and_say_their_command(path: Path) -> None:
     assert len(read_study(path).rows) >= 2
     assert f"protoanomalyncd ablate research/configs/ablations/{path.name}" in path.read_text()
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "research" / "configs").glob("*.yaml")))
 def test_committed_settings_are_valid_and_say_their_command(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert Config.from_dict(yaml.safe_load(text)) != Config()

@@ -37,7 +37,7 @@ def batch(u: int, labels: list[int], dtype: torch.dtype = torch.float32) -> TwoV
 
 def preset(name: str) -> Config:
     """Settings of a file in ``research/configs/``."""
-    path = Path(__file__).parents[3] / "configs" / f"{name}.yaml"
+    path = Path(__file__).parents[3] / "research" / "configs" / f"{name}.yaml"
     return Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
