@@ -19,7 +19,8 @@ from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.localisation.choice import choose_localiser
 from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.stages import CroppedImage, Progress
+from protoanomalyncd.core.records import Progress
+from protoanomalyncd.pipeline.stages import CroppedImage
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from research.studies.clustering import agglomerative, gcd_kmeans, kmeans

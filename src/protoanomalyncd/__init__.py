@@ -7,8 +7,9 @@
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from protoanomalyncd.core.version import VERSION
 
 if TYPE_CHECKING:
     from protoanomalyncd.config import Config
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from protoanomalyncd.core.records import Discovery, ImageResult, Region, RegionResult, Sample
     from protoanomalyncd.estimator import ProtoAnomalyNCD
 
-__version__ = version("protoanomalyncd")
+__version__ = VERSION
 
 __all__ = [
     "Config",

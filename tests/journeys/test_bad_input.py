@@ -352,7 +352,7 @@ def test_the_output_is_never_someone_elses(world: World, tmp_path: Path, capsys:
         model = ["predict", str(world.run / "model"), str(world.images), "--quiet"]
         refused(main([*model, "--out", str(out), *extra]), capsys, "--out")
     assert [p.name for p in out.iterdir()] == ["thesis.doc"]
-    refused(world.discover(world.images, "--out", world.run), capsys, "holds a finished run")
+    refused(world.discover(world.images, "--out", world.run), capsys, "holds finished results")
     file = tmp_path / "file"
     file.touch()
     for place in (file, file / "below"):
@@ -369,7 +369,7 @@ def test_the_output_is_never_someone_elses(world: World, tmp_path: Path, capsys:
         ("cut weights", "expected a safetensors file"),
         ("other tensors", "expected a complete model"),
         ("other detector", "patch memory: expected float32 memory"),
-        ("newer", "expected format 2, got 3; use the version of the package that wrote it"),
+        ("newer", "expected format 3, got 4; use the version of the package that wrote it"),
         ("no json", "expected a JSON file"),
         ("no range", "expected a complete model"),
         ("odd range", "expected a complete model"),
@@ -398,7 +398,7 @@ def test_models_that_are_none(
     elif case == "other detector":
         save_file({"memory": np.zeros((2, 3))}, model / "detector.safetensors")
     elif case == "newer":
-        values["format"] = 3
+        values["format"] = 4
     elif case == "no range":
         values.pop("map_range")
     elif case == "odd range":

@@ -22,7 +22,7 @@ from PIL import Image
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.config import Config
-from protoanomalyncd.core.errors import NotFittedError
+from protoanomalyncd.core.errors import ConfigurationError, NotFittedError
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.reports.compose import compose_report
@@ -225,7 +225,7 @@ def test_a_killed_process_goes_on_and_ends_the_same(world: World, tmp_path: Path
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    state = tmp_path / ".run.partial" / "work" / "tokens" / "tokens.json"
+    state = tmp_path / ".run.partial" / "work" / "fit" / "tokens" / "tokens.json"
     deadline = time.monotonic() + 300
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -361,3 +361,36 @@ def test_generate_draws_what_discover_reads(tmp_path: Path) -> None:
     assert main(arguments) == 0
     assert len(load_dataset(out).unlabelled) == 6
     assert len(load_dataset(out).normal) == 2
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was(world: World, tmp_path: Path) -> None:
+    model = ProtoAnomalyNCD(world.config)
+    model.fit(world.images)
+    before, found, seconds = model.model_, model.predict(world.images), dict(model.seconds_)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "train":
+            raise RuntimeError("stop")
+
+    (tmp_path / "other" / "test").mkdir(parents=True)
+    shutil.copytree(world.images / "test" / "good", tmp_path / "other" / "test" / "good")
+    with pytest.raises(RuntimeError, match="stop"):
+        model.fit(tmp_path / "other", on_progress=stop)
+    assert model.model_ is before
+    assert model.predict(world.images) == found
+    model.fit(world.images)
+    assert set(model.seconds_) == set(seconds)
+    assert sum(model.seconds_.values()) < 1.9 * sum(seconds.values())
+
+
+def test_a_work_folder_belongs_to_one_fit(world: World, tmp_path: Path) -> None:
+    work, config = tmp_path / "work", world.config
+    first = ProtoAnomalyNCD(config).fit(world.images, work_dir=work)
+    again = ProtoAnomalyNCD(config).fit(world.images, work_dir=work)
+    assert again.discovery_.images == first.discovery_.images
+    with pytest.raises(ConfigurationError, match="that of other images or settings"):
+        ProtoAnomalyNCD(config, seed=7).fit(world.images, work_dir=work)
+    shutil.copytree(world.images, tmp_path / "others")
+    next((tmp_path / "others" / "test").glob("*/*.png")).unlink()
+    with pytest.raises(ConfigurationError, match="give an empty folder"):
+        ProtoAnomalyNCD(config).fit(tmp_path / "others", work_dir=work)

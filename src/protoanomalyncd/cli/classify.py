@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_skipped
-from protoanomalyncd.cli.results import refuse_nothing, results_folder
+from protoanomalyncd.cli.results import predictions_folder, refuse_nothing
 from protoanomalyncd.deployment.runtime import Runtime
 from protoanomalyncd.reports.summary import summary_table
 from protoanomalyncd.reports.tables import write_predictions, write_regions
@@ -45,15 +45,15 @@ def classify(
 
     runtime = Runtime(exported, engine=engine, threads=threads, precision=precision)
     with (
-        results_folder(out, overwrite) as (results, _),
-        logging_to(results / names.RUN_LOG),
+        predictions_folder(out, overwrite) as staged,
+        logging_to(staged.results / names.RUN_LOG),
         progress_bars(quiet) as on_progress,
     ):
         found = runtime.classify_folder(images, maps, on_progress)
         refuse_nothing(found, images)
-        write_predictions(results / names.PREDICTIONS, found)
-        write_regions(results / names.REGIONS, found)
-    show_skipped(found.skipped)
+        show_skipped(found.skipped)
+        write_predictions(staged.results / names.PREDICTIONS, found)
+        write_regions(staged.results / names.REGIONS, found)
     console.print(summary_table(found, {}))
     console.print(f"results: [bold]{escape(str(out / names.PREDICTIONS))}[/]", soft_wrap=True)
     return out

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
+    from protoanomalyncd.core.records import Progress as OnProgress
     from protoanomalyncd.core.records import Skipped
-    from protoanomalyncd.pipeline.stages import Progress as OnProgress
 
 __all__ = ["console", "logger", "logging_to", "progress_bars", "show_notes", "show_skipped"]
 

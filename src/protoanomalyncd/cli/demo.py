@@ -9,6 +9,7 @@ from protoanomalyncd.cli.console import console
 from protoanomalyncd.cli.discover import discover
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.pipeline.inputs import Inputs
 
 __all__ = ["DEMO_TYPES", "demo"]
 
@@ -42,4 +43,6 @@ def demo(out: Path, seed: int = 0, quiet: bool = False) -> Path:
         out / "known_defects", products=BASE_PRODUCTS, n_per_type=20, size=256, seed=seed + 1
     )
     config = dataclasses.replace(Config(), n_novel_classes=len(DEMO_TYPES) + 1, seed=seed)
-    return discover(images, out / "run", config, labelled=known, overwrite=True, quiet=quiet)
+    given = {"images": str(images), "labelled": str(known)}
+    inputs = Inputs.read(images, known)
+    return discover(inputs, out / "run", config, given=given, overwrite=True, quiet=quiet)

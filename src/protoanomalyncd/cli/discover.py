@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
+import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,79 +25,77 @@ from protoanomalyncd.cli.console import (
 )
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError, InputError, MissingDependencyError
-from protoanomalyncd.core.records import Discovery, Sample
-from protoanomalyncd.datasets import Dataset, LabelledSet, load_dataset, load_labelled
+from protoanomalyncd.core.records import Discovery
+from protoanomalyncd.core.version import VERSION
 from protoanomalyncd.discovery.metrics import metrics_of, split_of
 from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.pipeline.inputs import Inputs, identity_of
 from protoanomalyncd.reports.compose import compose_report
 from protoanomalyncd.reports.describe import describe_classes
 from protoanomalyncd.reports.summary import count_line, summary_table
 from protoanomalyncd.reports.tables import write_predictions, write_regions
 from protoanomalyncd.storage import names
 from protoanomalyncd.storage.files import write_json, write_text
-from protoanomalyncd.storage.staged_folder import RunFolder, fingerprint
+from protoanomalyncd.storage.staged_folder import StagedFolder
 
 __all__ = ["discover", "write_tables"]
 
 
 def discover(
-    images: Path,
+    inputs: Inputs,
     out: Path,
     config: Config,
-    labelled: Path | None = None,
-    maps: Path | None = None,
+    *,
+    given: Mapping[str, str | None],
     overwrite: bool = False,
     quiet: bool = False,
-    object_masks: Path | None = None,
 ) -> Path:
     """Run the whole job into a folder; goes on where an interrupted run of the same kind stopped.
 
     Args:
-        images: MVTec AD layout or any folder of images.
+        inputs: the data.
         out: folder of the results.
         config: every setting.
-        labelled: base set of known defects.
-        maps: anomaly maps of any detector.
+        given: the paths behind `inputs`, for ``config.yaml``.
         overwrite: replace a finished run.
         quiet: no progress bars.
-        object_masks: masks that say where the object is.
 
     Returns:
         `out`.
     """
     start = time.perf_counter()
-    dataset = load_dataset(images)
-    base = None if labelled is None else load_labelled(labelled)
-    paths = {"images": images, "labelled": labelled, "maps": maps, "object_masks": object_masks}
-    inputs = {name: _text(path) for name, path in paths.items()}
-    identity = _identity(config, dataset, base, inputs)
     model = ProtoAnomalyNCD(config)
-    run = RunFolder(out, identity, overwrite)
-    with logging_to(run.partial / names.RUN_LOG), progress_bars(quiet) as on_progress:
-        logger.info(
-            "discover %s, configuration %s, resumed: %s", images, config.hash(), run.resumed
-        )
+    run = StagedFolder(
+        out, marker=names.METRICS, overwrite=overwrite, identity=identity_of(config, inputs)
+    )
+    log = run.work / names.RUN_LOG
+    with run, logging_to(log), progress_bars(quiet) as on_progress:
+        root = inputs.dataset.root
+        logger.info("discover %s, configuration %s, resumed: %s", root, config.hash(), run.resumed)
         if run.resumed:
             console.print("going on with the interrupted run")
-        _tell_source(config, dataset, maps)
-        folders = {"maps": maps, "object_masks": object_masks, "work_dir": run.work}
+        _tell_source(config, inputs)
+        folders = {"maps": inputs.maps, "object_masks": inputs.object_masks}
         try:
-            model.fit(dataset, labelled=base, **folders, on_progress=on_progress)
+            model.fit(
+                inputs.dataset,
+                labelled=inputs.labelled,
+                **folders,
+                work_dir=run.work / "fit",
+                on_progress=on_progress,
+            )
         except (InputError, ConfigurationError, MissingDependencyError):
             # The input or the settings must change, and then the work starts anew.
             run.discard()
             raise
-        except BaseException:
-            run.note_seconds(model.seconds_)
-            raise
-        seconds = {k: round(run.seconds.get(k, 0.0) + v, 2) for k, v in model.seconds_.items()}
-        seconds["total"] = time.perf_counter() - start
-        _write_results(run.results, model, dataset, config, inputs, seconds)
+        seconds = model.seconds_ | {"total": time.perf_counter() - start}
+        _write_results(run.results, model, inputs, given, seconds)
+        show_skipped(model.discovery_.skipped)
+        show_notes(model.discovery_.notes)
         logger.info("finished")
-    (run.partial / names.RUN_LOG).replace(run.results / names.RUN_LOG)
-    run.finish()
-    _tell(model.discovery_, run.out)
-    return run.out
+        shutil.copyfile(log, run.results / names.RUN_LOG)
+    _tell(model.discovery_, out)
+    return out
 
 
 def write_tables(folder: Path, discovery: Discovery, title: str) -> None:
@@ -108,29 +108,25 @@ def write_tables(folder: Path, discovery: Discovery, title: str) -> None:
 def _write_results(
     folder: Path,
     model: ProtoAnomalyNCD,
-    dataset: Dataset,
-    config: Config,
-    inputs: dict[str, Any],
-    seconds: dict[str, float],
+    inputs: Inputs,
+    given: Mapping[str, str | None],
+    seconds: Mapping[str, float],
 ) -> None:
     discovery = model.discovery_
-    write_tables(folder, discovery, f"Defect classes in {dataset.root.name}")
+    write_tables(folder, discovery, f"Defect classes in {inputs.dataset.root.name}")
     model.save_pretrained(folder / names.MODEL_FOLDER)
-    metrics = metrics_of(discovery)
     if discovery.count is not None:
         write_json(folder / names.COUNT, discovery.count.to_dict())
-    write_json(folder / names.METRICS, _summary(metrics, model, config, seconds))
-    text = yaml.safe_dump({**inputs, **config.to_dict()}, sort_keys=False)
+    text = yaml.safe_dump({**given, **model.config.to_dict()}, sort_keys=False)
     write_text(
         folder / names.CONFIG_YAML,
         f"# protoanomalyncd discover --config {names.CONFIG_YAML} --out RUN\n{text}",
     )
+    write_json(folder / names.METRICS, _summary(model, seconds))
 
 
-def _summary(
-    metrics: Any, model: ProtoAnomalyNCD, config: Config, seconds: dict[str, float]
-) -> dict[str, Any]:
-    discovery = model.discovery_
+def _summary(model: ProtoAnomalyNCD, seconds: Mapping[str, float]) -> dict[str, Any]:
+    discovery, config, metrics = model.discovery_, model.config, metrics_of(model.discovery_)
     found = {i.class_id for i in discovery.images if i.class_id >= 0}
     values: dict[str, Any] = {"nmi": None, "ari": None, "f1": None, "n_classes_true": None}
     values |= {"n_classes_found": len(found)}
@@ -161,10 +157,8 @@ def _versions() -> dict[str, str]:
     import timm
     import torch
 
-    from protoanomalyncd import __version__
-
     return {
-        "protoanomalyncd": __version__,
+        "protoanomalyncd": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,
@@ -172,10 +166,11 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _tell_source(config: Config, dataset: Dataset, maps: Path | None) -> None:
+def _tell_source(config: Config, inputs: Inputs) -> None:
     """Say it where the choice of the detector may surprise."""
     if config.detector.source == AUTO:
-        name = choose(AUTO, has_normal=bool(dataset.normal), has_maps=maps is not None)
+        has_normal, has_maps = bool(inputs.dataset.normal), inputs.maps is not None
+        name = choose(AUTO, has_normal=has_normal, has_maps=has_maps)
         logger.info("anomaly maps: %s", name)
         if name == "mutual_scoring":
             console.print(
@@ -188,8 +183,6 @@ def _tell_source(config: Config, dataset: Dataset, maps: Path | None) -> None:
 def _tell(discovery: Discovery, out: Path) -> None:
     from rich.markup import escape
 
-    show_skipped(discovery.skipped)
-    show_notes(discovery.notes)
     console.print(summary_table(discovery, describe_classes(discovery)))
     if discovery.count is not None:
         console.print(count_line(discovery.count), soft_wrap=True)
@@ -200,43 +193,3 @@ def _tell(discovery: Discovery, out: Path) -> None:
             f"F1 {metrics.f1:.3f}"
         )
     console.print(f"report: [bold]{escape(str(out / names.REPORT))}[/]", soft_wrap=True)
-
-
-def _identity(
-    config: Config, dataset: Dataset, base: LabelledSet | None, inputs: dict[str, str | None]
-) -> str:
-    """What a run depends on: an interrupted run goes on only while all of it is the same."""
-    samples = (*dataset.normal, *dataset.unlabelled, *(base.samples if base else ()))
-    folders = [inputs[name] for name in ("maps", "object_masks")]
-    maps = [path for folder in folders if folder for path in sorted(Path(folder).rglob("*"))]
-    if config.localiser.prompts is not None:
-        maps.append(Path(config.localiser.prompts))
-    return fingerprint(
-        {
-            "config": config.to_dict(),
-            "inputs": {k: None if v is None else str(Path(v).resolve()) for k, v in inputs.items()},
-            "files": [_stamp(sample) for sample in samples],
-            "maps": [[str(path), *_status(path)] for path in maps],
-        }
-    )
-
-
-def _stamp(sample: Sample) -> list[Any]:
-    return [
-        sample.name,
-        *_status(sample.path),
-        *(_status(sample.mask_path) if sample.mask_path else ()),
-    ]
-
-
-def _status(path: Path) -> list[int]:
-    """Size and time of a file; nothing of one that cannot be read (it will be skipped)."""
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

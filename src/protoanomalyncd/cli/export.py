@@ -7,7 +7,7 @@ from pathlib import Path
 from protoanomalyncd.cli.console import console
 from protoanomalyncd.deployment.export import export_model
 from protoanomalyncd.deployment.formats import check_packages
-from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.pipeline.saved_model import load_model
 
 __all__ = ["export"]
 
@@ -28,7 +28,7 @@ def export(model: Path, kind: str, out: Path | None = None, overwrite: bool = Fa
 
     check_packages(kind)
     target = model.with_name(f"{model.resolve().name}-{kind}") if out is None else out
-    export_model(ProtoAnomalyNCD.from_pretrained(model), target, kind, overwrite=overwrite)
+    export_model(load_model(model), target, kind, overwrite=overwrite)
     console.print(
         f"exported to [bold]{escape(str(target))}[/]; its README.md says how to use it",
         soft_wrap=True,

@@ -285,6 +285,7 @@ def _demo_parser() -> ArgumentParser:
 
 def _run_discover(options: Namespace) -> None:
     from protoanomalyncd.cli.discover import discover
+    from protoanomalyncd.pipeline.inputs import Inputs
 
     stages: dict[str, Any] = {name: getattr(options, name) for name in _STAGES}
     config = Config(
@@ -295,15 +296,15 @@ def _run_discover(options: Namespace) -> None:
         detector=stages.pop("detector"),
         **stages,
     )
+    paths = ("images", "labelled", "maps", "object_masks")
+    given = {name: getattr(options, name) for name in paths}
     discover(
-        options.images,
+        Inputs.read(*given.values()),
         options.out,
         config,
-        options.labelled,
-        options.maps,
-        options.overwrite,
-        options.quiet,
-        object_masks=options.object_masks,
+        given={name: None if path is None else str(path) for name, path in given.items()},
+        overwrite=options.overwrite,
+        quiet=options.quiet,
     )
 
 

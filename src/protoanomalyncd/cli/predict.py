@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_notes, show_skipped
 from protoanomalyncd.cli.discover import write_tables
-from protoanomalyncd.cli.results import refuse_nothing, results_folder
+from protoanomalyncd.cli.results import predictions_folder, refuse_nothing
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.classifier import Classes
 from protoanomalyncd.estimator import ProtoAnomalyNCD
@@ -47,16 +49,16 @@ def predict(
     fitted = ProtoAnomalyNCD.from_pretrained(model, device=device)
     dataset = load_dataset(images)
     with (
-        results_folder(out, overwrite) as (results, work),
-        logging_to(results / names.RUN_LOG),
+        predictions_folder(out, overwrite) as staged,
+        logging_to(staged.results / names.RUN_LOG),
         progress_bars(quiet) as on_progress,
     ):
-        folders = {"maps": maps, "object_masks": object_masks, "work_dir": work}
+        folders = {"maps": maps, "object_masks": object_masks, "work_dir": staged.work}
         found = fitted.predict(dataset, **folders, classes=classes, on_progress=on_progress)
         refuse_nothing(found, images)
-        write_tables(results, found, f"Defect classes in {dataset.root.name}")
-    show_skipped(found.skipped)
-    show_notes(found.notes)
+        show_skipped(found.skipped)
+        show_notes(found.notes)
+        write_tables(staged.results, found, f"Defect classes in {dataset.root.name}")
     console.print(summary_table(found, describe_classes(found)))
-    console.print(f"report: [bold]{out / names.REPORT}[/]", soft_wrap=True)
+    console.print(f"report: [bold]{escape(str(out / names.REPORT))}[/]", soft_wrap=True)
     return out

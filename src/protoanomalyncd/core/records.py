@@ -12,7 +12,7 @@ Conventions, valid everywhere:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -31,6 +31,7 @@ __all__ = [
     "ImageResult",
     "MapRange",
     "MaskArray",
+    "Progress",
     "Region",
     "RegionResult",
     "Sample",
@@ -41,6 +42,9 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
 MaskArray: TypeAlias = npt.NDArray[np.bool_]
 Box: TypeAlias = tuple[int, int, int, int]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all)."""
 
 OUTLIER = -1
 """Class id of what is rejected as an unseen outlier."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 
 from protoanomalyncd.core.errors import ImageError, OutputError
 from protoanomalyncd.core.records import ImageArray, MaskArray
+from protoanomalyncd.storage.files import write_json
+from protoanomalyncd.storage.staged_folder import StagedFolder
 
 __all__ = ["MARKER", "PrepareSummary", "build_folder", "copy_file", "write_image", "write_mask"]
 
@@ -53,9 +54,7 @@ def build_folder(
 ) -> PrepareSummary:
     """Fill a folder that appears only when it is complete.
 
-    The files are written to a hidden folder beside `out`, which is renamed at the end; a run that
-    was killed leaves at most that one, and the next run removes it. A finished folder of the same
-    identity is left alone.
+    A finished folder of the same identity is left alone.
 
     Args:
         out: the folder to make; may exist if empty.
@@ -69,25 +68,10 @@ def build_folder(
     done = _finished(out, identity)
     if done is not None:
         return done
-    staging = out.absolute().parent / f".{out.absolute().name}.partial"
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        counts, left_out = fill(staging)
+    with StagedFolder(out, marker=MARKER, what="folder") as staged:
+        counts, left_out = fill(staged.results)
         record = {**identity, "counts": counts, "left_out": left_out}
-        (staging / MARKER).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if out.is_dir():
-            out.rmdir()
-        staging.rename(out)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"{out}: expected to write here, got: {error.strerror or error}; check permissions "
-            "and free space"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        write_json(staged.results / MARKER, record)
     return PrepareSummary(str(identity["data_set"]), out, counts, left_out)
 
 
@@ -125,22 +109,19 @@ def _write_png(path: Path, pixels: ImageArray) -> None:
 
 
 def _finished(out: Path, identity: Mapping[str, Any]) -> PrepareSummary | None:
-    """Summary of a finished folder of this identity; None where there is nothing yet."""
-    if not out.exists():
+    """Summary of a finished folder of this identity; None where there is none at all.
+
+    Raises:
+        OutputError: `out` was prepared from something else.
+    """
+    if not (out / MARKER).is_file():
         return None
-    if not out.is_dir():
-        raise OutputError(f"{out}: expected a new folder, got a file; choose another name")
     try:
         record = json.loads((out / MARKER).read_text(encoding="utf-8"))
         held = {key: record.get(key) for key in identity}
         counts, left_out = dict(record["counts"]), dict(record["left_out"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        if any(out.iterdir()):
-            raise OutputError(
-                f"{out}: expected a new or empty folder, got one with other files; choose another "
-                "folder"
-            ) from None
-        return None
+        held, counts, left_out = {}, {}, {}
     if held != identity:
         raise OutputError(
             f"{out}: expected a new or empty folder, got one prepared before from other data or "

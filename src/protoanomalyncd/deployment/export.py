@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from protoanomalyncd.core.errors import ConfigurationError, NotFittedError, OutputError
+from protoanomalyncd.core.errors import ConfigurationError, OutputError
+from protoanomalyncd.core.version import VERSION
 from protoanomalyncd.deployment.engines import open_engine
 from protoanomalyncd.deployment.formats import (
     check_packages,
@@ -25,13 +26,11 @@ from protoanomalyncd.deployment.readme import readme
 from protoanomalyncd.deployment.record import RECORD, Record, digest
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
+from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.storage.files import ensure_folder, write_json, write_text
 from protoanomalyncd.vit.amg_vit import anomaly_values
-
-if TYPE_CHECKING:
-    from protoanomalyncd.estimator import ProtoAnomalyNCD
 
 __all__ = ["export_model"]
 
@@ -41,14 +40,14 @@ where the output is large."""
 
 
 def export_model(
-    model: ProtoAnomalyNCD, folder: str | Path, kind: str = "onnx", *, overwrite: bool = False
+    model: FittedModel, folder: str | Path, kind: str = "onnx", *, overwrite: bool = False
 ) -> Path:
     """Write a fitted model as a graph with all that its use needs; see `Runtime`.
 
     The graph is run beside the model before the folder appears under its name.
 
     Args:
-        model: fitted, or read by `from_pretrained`.
+        model: fitted.
         folder: new or empty.
         kind: ``onnx`` or ``openvino``.
         overwrite: replace an earlier export in `folder`.
@@ -57,18 +56,17 @@ def export_model(
         `folder`.
 
     Raises:
-        NotFittedError: nothing was fitted.
         MissingDependencyError: a package of the extra ``export`` is absent.
         ConfigurationError: the backbone, the outlier score or the localiser cannot become a graph.
         OutputError: the folder holds other files, or cannot be written.
     """
     folder = Path(folder)
     check_packages(kind)
-    classifier = _in_float32(model.classifier_)
-    if model._localiser is not None and model._localiser.name != "none":
+    classifier = _in_float32(model.classifier)
+    if model.localiser.name != "none":
         raise ConfigurationError(
             f"export: expected a model without object localisation, got one fitted with "
-            f"{model._localiser.name!r}; the graph takes no object masks yet"
+            f"{model.localiser.name!r}; the graph takes no object masks yet"
         )
     _check_target(folder, overwrite)
     encoder = classifier.encoder
@@ -188,12 +186,8 @@ def _novel_classes(
     return tuple(told), counts_as
 
 
-def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str]) -> Record:
-    from protoanomalyncd import __version__
-
-    source, classifier, catalogue = model._source, model.classifier_, model.catalogue_.to_dict()
-    if source is None:
-        raise NotFittedError("export: call fit or from_pretrained first")
+def _describe(model: FittedModel, kind: str, folder: Path, files: list[str]) -> Record:
+    source, classifier, catalogue = model.detector, model.classifier, model.catalogue.to_dict()
     names, counts_as = _novel_classes(catalogue, classifier.head.n_novel)
     return Record(
         graph=files[0],
@@ -207,7 +201,7 @@ def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str])
         embed_dim=classifier.encoder.embed_dim,
         mask_only=classifier.encoder.config.guidance.mask_only,
         descriptors=() if classifier.encoder.descriptors is None else DESCRIPTORS,
-        map_range=model.map_range_,
+        map_range=model.map_range,
         maps_from=source.name,
         coarse_smoothing=float(source.arguments().get("coarse_smoothing", 0.0)),
         mebin=model.config.mebin,
@@ -216,5 +210,5 @@ def _describe(model: ProtoAnomalyNCD, kind: str, folder: Path, files: list[str])
         outlier_score=classifier.outlier_score.name,
         threshold=None if classifier.threshold is None else classifier.threshold + ROUNDING,
         backbone=Path(classifier.encoder.backbone.name).name,
-        version=__version__,
+        version=VERSION,
     )

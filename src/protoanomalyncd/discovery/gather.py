@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 
@@ -15,7 +14,6 @@ from protoanomalyncd.core.records import (
     Region,
     RegionResult,
     Sample,
-    Skipped,
 )
 from protoanomalyncd.discovery.classifier import (
     Classes,
@@ -25,9 +23,6 @@ from protoanomalyncd.discovery.classifier import (
 )
 from protoanomalyncd.discovery.layout2d import FlatMap
 from protoanomalyncd.discovery.outliers import RegionFeatures
-
-if TYPE_CHECKING:
-    from protoanomalyncd.core.records import Evidence
 
 __all__ = ["gather"]
 
@@ -48,11 +43,9 @@ def gather(
     class_names: tuple[str, ...],
     found: Sequence[_Cropped],
     features: RegionFeatures,
-    skipped: Sequence[Skipped],
-    evidence: Evidence | None,
     seed: int,
     classes: Classes = "novel",
-) -> Discovery:
+) -> tuple[Discovery, FlatMap]:
     """Classify regions, merge them into images, and sort everything by name.
 
     Args:
@@ -60,13 +53,11 @@ def gather(
         class_names: of the novel classes, then of the known ones.
         found: images with their regions.
         features: of all regions, in the order of `found`.
-        skipped: what was left out.
-        evidence: loaders behind the results.
         seed: of the flat map, which is drawn when a report asks for it.
         classes: which may win.
     """
     if not found:
-        return Discovery(class_names, (), (), tuple(skipped), evidence=evidence)
+        return Discovery(class_names, (), ()), FlatMap(features.embeddings, (), seed)
     image_index = torch.tensor([i for i, image in enumerate(found) for _ in image.regions])
     areas = torch.tensor(
         [0.0 if r.whole_image else r.area for image in found for r in image.regions],
@@ -77,16 +68,12 @@ def gather(
     images = [_image(found[i], merged, i) for i in range(len(found))]
     rows = _regions(found, regions)
     by_name = sorted(range(len(rows)), key=lambda r: (rows[r].region.image, rows[r].region.index))
-    if evidence is not None:
-        flat = FlatMap(features.embeddings, tuple(by_name), seed)
-        evidence = dataclasses.replace(evidence, flat_map=flat)
-    return Discovery(
+    discovery = Discovery(
         class_names,
         tuple(sorted(images, key=lambda i: i.name)),
         tuple(rows[r] for r in by_name),
-        tuple(sorted(skipped, key=lambda s: s.name)),
-        evidence=evidence,
     )
+    return discovery, FlatMap(features.embeddings, tuple(by_name), seed)
 
 
 def _image(image: _Cropped, scores: ImageScores, i: int) -> ImageResult:

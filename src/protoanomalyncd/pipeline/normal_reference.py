@@ -1,9 +1,8 @@
-"""Meeting the normal: places of a set where nothing is wrong, as the encoder sees them (*ours*).
+"""The normal reference: places of a set where nothing is wrong, as the encoder sees them (*ours*).
 
-Before training, `fitting.Fit` shows the encoder normal places under the guidance of regions that
-were found elsewhere (`regions.normal_crops`). What it says of them is the ground that embeddings
-are taken relative to (`vit.whitening`) and that regions have to differ from
-(`discovery.normality`).
+Before training, the encoder is shown normal places under the guidance of regions that were found
+elsewhere (`regions.normal_crops`). What it says of them is the ground that embeddings are taken
+relative to (`vit.whitening`) and that regions have to differ from (`discovery.normality`).
 
 Letters: n crops or places, C width of an embedding, D width of a frozen view.
 """
@@ -20,15 +19,17 @@ from torch import Tensor
 from protoanomalyncd.core.records import FloatArray, MapRange, Sample
 from protoanomalyncd.datasets import read_image
 from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.pipeline.stages import by_content
+from protoanomalyncd.pipeline.inputs import by_content
+from protoanomalyncd.pipeline.workspace import Workspace
 from protoanomalyncd.regions.crops import Crop
-from protoanomalyncd.regions.normal_crops import Lent, Place
+from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place
 from protoanomalyncd.storage.map_store import MapStore
+from protoanomalyncd.storage.tensors import load_prefixed, read_tensors, write_tensors
 from protoanomalyncd.training import CropSet, TokenCache
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder
 
-__all__ = ["lender", "look_normal", "normal_views", "places_of"]
+__all__ = ["fit_normal_reference", "looks_normal", "normal_views", "places_of"]
 
 
 def places_of(
@@ -60,8 +61,10 @@ def places_of(
     ]
 
 
-def lender(crops: CropSet, sizes: Sequence[tuple[int, int]]) -> tuple[int, Callable[[int], Lent]]:
-    """How many regions can be lent, and the function that lends one by its number.
+def borrowed_guidance(
+    crops: CropSet, sizes: Sequence[tuple[int, int]]
+) -> tuple[int, Callable[[int], Lent]]:
+    """How many regions guidance can be borrowed from, and the function that borrows one's.
 
     Args:
         crops: of the unlabelled images (n).
@@ -69,11 +72,47 @@ def lender(crops: CropSet, sizes: Sequence[tuple[int, int]]) -> tuple[int, Calla
     """
     regions = np.flatnonzero(crops.anomalous).tolist()
 
-    def lend(number: int) -> Lent:
+    def borrow(number: int) -> Lent:
         row = regions[number]
         return Lent(sizes[row], crops.masks[row], crops.maps[row])
 
-    return len(regions), lend
+    return len(regions), borrow
+
+
+def fit_normal_reference(
+    encoder: GuidedEncoder, gate: NormalGate | None, drawn: Iterable[Crop], work: Workspace
+) -> None:
+    """Fit what is known of normal places; kept for a call that goes on.
+
+    Args:
+        encoder: its whitening is fitted, before anything is trained.
+        gate: tells regions that look normal; None = none is wanted.
+        drawn: crops of normal places.
+        work: keeps ``normal.safetensors``.
+    """
+    parts = {"whitening": encoder.whitening, "patches": encoder.patches, "normality": gate}
+    wanted = {name: part for name, part in parts.items() if part is not None}
+    kept = work.folder / "normal.safetensors"
+    if not wanted:
+        return
+    if kept.is_file():
+        tensors = read_tensors(kept)
+        for name, part in wanted.items():
+            load_prefixed(part, tensors, f"{name}/")
+        return
+    cls, frozen = normal_views(
+        encoder, drawn, lambda done: work.on_progress("embed normal places", done, NORMAL_CROPS)
+    )
+    if encoder.whitening is not None:
+        encoder.whitening.fit(cls)
+    if encoder.patches is not None:
+        encoder.patches.fit(encoder.patches_of(frozen))
+    if gate is not None:
+        gate.fit(frozen)
+    write_tensors(
+        kept,
+        {f"{n}/{k}": v for n, part in wanted.items() for k, v in part.state_dict().items()},
+    )
 
 
 @torch.no_grad()
@@ -102,7 +141,7 @@ def normal_views(
 
 
 @torch.no_grad()
-def look_normal(gate: NormalGate, cache: TokenCache) -> Tensor:
+def looks_normal(gate: NormalGate, cache: TokenCache) -> Tensor:
     """Whether the plain view of each stored crop looks normal, bool (n,)."""
     plain = torch.zeros(1, dtype=torch.int64)
     rows = []

@@ -1,48 +1,89 @@
-"""One image of `ProtoAnomalyNCD.predict`: from its map to the features of its regions."""
+"""New images by a fitted model, without retraining."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from pathlib import Path
 
-from protoanomalyncd.config import CropConfig, MEBinConfig
-from protoanomalyncd.core.errors import InputError
-from protoanomalyncd.core.records import FloatArray, MapRange, Sample, Skipped
-from protoanomalyncd.discovery.classifier import RegionClassifier
+from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
+from protoanomalyncd.core.errors import ConfigurationError, InputError
+from protoanomalyncd.core.records import Discovery, FloatArray, Sample, Skipped
+from protoanomalyncd.core.threads import ordered_map, worker_count
+from protoanomalyncd.discovery.classifier import Classes
 from protoanomalyncd.discovery.outliers import RegionFeatures
-from protoanomalyncd.localisation import ObjectStore
-from protoanomalyncd.pipeline.stages import CroppedImage, crop_one, crop_set
-from protoanomalyncd.storage.map_store import MapStore
+from protoanomalyncd.localisation import locate_all
+from protoanomalyncd.localisation.choice import localiser_for
+from protoanomalyncd.pipeline.fitted_model import FittedModel
+from protoanomalyncd.pipeline.inputs import Inputs, by_content
+from protoanomalyncd.pipeline.result import discovery_of
+from protoanomalyncd.pipeline.stages import CroppedImage, Cutter, crop_set
+from protoanomalyncd.pipeline.workspace import Workspace
 
-__all__ = ["look_at"]
-
-Stages: TypeAlias = tuple[MapRange, MEBinConfig, CropConfig]
-Stores: TypeAlias = tuple[MapStore, ObjectStore]
+__all__ = ["predict_images"]
 
 
-def look_at(
-    classifier: RegionClassifier,
-    stages: Stages,
-    keys: Mapping[str, str],
-    stores: Stores,
-    scored: tuple[Sample, FloatArray | Skipped],
-) -> tuple[CroppedImage, RegionFeatures] | Skipped:
-    """Cut an image and embed its crops; may run in any thread.
+def predict_images(
+    model: FittedModel, inputs: Inputs, work: Workspace, classes: Classes | None = None
+) -> Discovery:
+    """Class images, in the catalogue's names.
 
     Args:
-        classifier: fitted.
-        stages: range of the fitted maps, and how they are binarised and cut.
-        keys: content key by image name.
-        stores: where the map is kept, and where the object masks are.
-        scored: the image and its raw map, or why it has none.
+        model: fitted.
+        inputs: images, and maps or object masks where the model was fitted with some.
+        work: keeps maps and masks.
+        classes: which may win; None = as the model was fitted.
+
+    Raises:
+        ConfigurationError: maps or object masks are missing, or not wanted.
     """
-    sample, amap = scored
-    if isinstance(amap, Skipped):
-        return amap
-    (maps, objects), name = stores, sample.name
-    maps.put(name, amap)
-    try:
-        cropped = crop_one(sample, keys[name], maps.get(name), *stages, objects.get(name))
-    except InputError as error:
-        return Skipped(name, str(error))
-    return cropped[0], classifier.look(crop_set([cropped]))
+    config, classifier = model.config, model.classifier
+    detector = _detector_for(model, inputs.maps)
+    localiser = localiser_for(model.localiser, inputs.object_masks)
+    cutter = Cutter(model.map_range, config.mebin, config.crops)
+    ordered = by_content(inputs.dataset.unlabelled, work.skipped)
+    samples = [sample for _, sample in ordered]
+    keys = {sample.name: key for key, sample in ordered}
+    work.notes += locate_all(localiser, samples, work.objects, work.on_progress)
+
+    def one(
+        scored: tuple[Sample, FloatArray | Skipped],
+    ) -> tuple[CroppedImage, RegionFeatures] | Skipped:
+        sample, amap = scored
+        if isinstance(amap, Skipped):
+            return amap
+        work.maps.put(sample.name, amap)
+        try:
+            cropped = cutter(sample, keys[sample.name], work)
+        except InputError as error:
+            return Skipped(sample.name, str(error))
+        return cropped[0], classifier.look(crop_set([cropped]))
+
+    images: list[CroppedImage] = []
+    rows: list[RegionFeatures] = []
+    results = ordered_map(detector.score(samples), one, worker_count(config.device))
+    for done, result in enumerate(results, 1):
+        work.on_progress("classify images", done, len(samples))
+        if isinstance(result, Skipped):
+            work.skipped.append(result)
+        else:
+            images.append(result[0])
+            rows.append(result[1])
+    found = discovery_of(model, images, RegionFeatures.join(rows), work, classes)
+    return model.catalogue.apply(found)
+
+
+def _detector_for(model: FittedModel, maps: Path | None) -> AnomalyMapSource:
+    """The fitted detector, or the folder given now."""
+    fitted_with_folder = model.detector.name == "folder"
+    if fitted_with_folder and maps is None:
+        raise ConfigurationError(
+            "this model was fitted with maps from a folder: expected --maps FOLDER with the "
+            "maps of the new images, got none"
+        )
+    if not fitted_with_folder and maps is not None:
+        raise ConfigurationError(
+            f"this model was fitted with its own detector ({model.detector.name}): expected no "
+            f"--maps, got {maps}; maps of another detector have another range"
+        )
+    if maps is None:
+        return model.detector
+    return create("folder", model.detector.arguments(), folder=maps)

@@ -19,7 +19,7 @@ __all__ = [
     "RUN_LOG",
 ]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Version of the model folder; raised when an older reader could not understand it."""
 
 PREDICTIONS: Final = "predictions.csv"

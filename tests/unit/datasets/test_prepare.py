@@ -170,7 +170,7 @@ def test_other_files_are_never_touched(mtd: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="other files; choose another") as error:
+    with pytest.raises(OutputError, match="other files in it; choose another") as error:
         prepare_mtd(mtd, out)
     assert "\n" not in str(error.value)
     assert [p.name for p in out.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,7 @@
+"""Version of the installed package."""
+
+from importlib.metadata import version
+
+__all__ = ["VERSION"]
+
+VERSION = version("protoanomalyncd")
