@@ -43,7 +43,7 @@ class ProtoAnomalyNCD:
         device: ``cpu``, ``cuda``, ...
 
     Attributes:
-        model_: everything that was learned, one frozen record; a fit that fails leaves it as it was.
+        model_: everything that was learned, frozen; a fit that fails leaves it as it was.
         discovery_: result of the last `fit`, in the catalogue's classes.
         catalogue_: names and mergers of classes.
         map_range_: range of the fitted set's anomaly maps.

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file, save_file
 
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
@@ -358,61 +357,6 @@ def test_the_output_is_never_someone_elses(world: World, tmp_path: Path, capsys:
     for place in (file, file / "below"):
         refused(world.discover(world.images, "--out", place), capsys, "expected a folder")
         refused(main([*model, "--out", str(place)]), capsys, "expected a folder")
-
-
-@pytest.mark.parametrize(
-    ("case", "said"),
-    [
-        ("nothing", "expected model.json in it, which is missing"),
-        ("no weights", "expected a safetensors file"),
-        ("no detector", "expected a safetensors file"),
-        ("cut weights", "expected a safetensors file"),
-        ("other tensors", "expected a complete model"),
-        ("other detector", "patch memory: expected float32 memory"),
-        ("newer", "expected format 3, got 4; use the version of the package that wrote it"),
-        ("no json", "expected a JSON file"),
-        ("no range", "expected a complete model"),
-        ("odd range", "expected a complete model"),
-        ("odd settings", "unknown setting"),
-        ("odd backbone", "expected"),
-    ],
-)
-def test_models_that_are_none(
-    world: World, tmp_path: Path, case: str, said: str, capsys: Capture
-) -> None:
-    model = Path(shutil.copytree(world.run / "model", tmp_path / "model"))
-    weights, described = model / "model.safetensors", model / "model.json"
-    values = json.loads(described.read_text())
-    if case == "nothing":
-        shutil.rmtree(model)
-    elif case == "no weights":
-        weights.unlink()
-    elif case == "no detector":
-        (model / "detector.safetensors").unlink()
-    elif case == "cut weights":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif case == "other tensors":
-        tensors = load_file(weights)
-        tensors.pop("prototypes")
-        save_file(tensors, weights)
-    elif case == "other detector":
-        save_file({"memory": np.zeros((2, 3))}, model / "detector.safetensors")
-    elif case == "newer":
-        values["format"] = 4
-    elif case == "no range":
-        values.pop("map_range")
-    elif case == "odd range":
-        values["map_range"] = {"low": 1.0, "high": 0.0}
-    elif case == "odd settings":
-        values["config"]["speed"] = 3
-    elif case == "odd backbone":
-        values["backbone"] = {"kind": "vit", "architecture": "test_vit_of_tomorrow", "name": "x"}
-    if model.exists():
-        described.write_text("{" if case == "no json" else json.dumps(values))
-    out = tmp_path / "run"
-    status = main(["predict", str(model), str(world.images), "--quiet", "--out", str(out)])
-    refused(status, capsys, said)
-    assert left_over(tmp_path) == []
 
 
 def test_a_model_holds_no_pickle_and_no_path(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Work on many items in a few threads: in order, with bounded memory, with the result of one by one.
+"""Work on many items in a few threads: in order, in bounded memory, with the result of one by one.
 
 A network that sees one crop at a time leaves most of a second core idle, so items are spread over
 threads and each of them computes with one thread of its own. (In a batch the last bits of a matrix

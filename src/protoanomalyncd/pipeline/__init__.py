@@ -1,1 +1,1 @@
-"""The flow of the data: fit, predict, save and load; everything that was learned is a `FittedModel`."""
+"""The flow of the data: fit, predict, save, load; what was learned is one frozen `FittedModel`."""

@@ -2,10 +2,16 @@
 
 The folder is complete: it holds the frozen network too, so that a model keeps working when the
 package's embedded weights improve or a local model folder is gone.
+
+It may come from somebody else, so it is not trusted: nothing outside of it is opened and no network
+is asked for, its files must be those that ``model.json`` was written with, numbers must be finite,
+and what it builds are registered components with options that they have. Paths of the machine that
+fitted it are not written.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +26,12 @@ from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.core.version import VERSION
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.discovery.outliers import create_outlier_score
+from protoanomalyncd.discovery.outliers import RegionFeatures, create_outlier_score
 from protoanomalyncd.localisation import create_localiser
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.prototypes.class_kappas import ClassKappas
-from protoanomalyncd.storage.files import read_json, write_json
+from protoanomalyncd.storage.files import own_file, read_json, sha256_of, write_json
 from protoanomalyncd.storage.names import (
     FORMAT_VERSION,
     MODEL_CONFIG,
@@ -38,6 +44,7 @@ from protoanomalyncd.vit import GuidedEncoder, restore_backbone
 
 __all__ = ["load_model", "save_model"]
 
+_FILES = (MODEL_WEIGHTS, MODEL_DETECTOR)
 _BESIDE_THE_TAIL = ("whitening", "patches", "descriptors")
 """Fitted parts of an encoder that a model may have or lack."""
 
@@ -51,7 +58,8 @@ def save_model(model: FittedModel, folder: Path) -> Path:
     with StagedFolder(folder, marker=MODEL_CONFIG, what="model folder", overwrite=True) as staged:
         write_tensors(staged.results / MODEL_WEIGHTS, _tensors(model.classifier))
         write_tensors(staged.results / MODEL_DETECTOR, model.detector.state())
-        write_json(staged.results / MODEL_CONFIG, _describe(model))
+        files = {name: sha256_of(staged.results / name) for name in _FILES}
+        write_json(staged.results / MODEL_CONFIG, {**_describe(model), "files": files})
     return folder
 
 
@@ -69,7 +77,7 @@ def load_model(folder: Path, device: str | None = None) -> FittedModel:
         raise ModelFormatError(
             f"model folder {folder}: expected {MODEL_CONFIG} in it, which is missing"
         )
-    values = read_json(folder / MODEL_CONFIG)
+    values = read_json(own_file(folder, MODEL_CONFIG))
     if values.get("format") != FORMAT_VERSION:
         raise ModelFormatError(
             f"{folder / MODEL_CONFIG}: expected format {FORMAT_VERSION}, "
@@ -97,11 +105,11 @@ def load_model(folder: Path, device: str | None = None) -> FittedModel:
 
 def _build(values: dict[str, Any], folder: Path, device: str | None) -> FittedModel:
     config = Config.from_dict(values["config"] | ({} if device is None else {"device": device}))
-    tensors = read_tensors(folder / MODEL_WEIGHTS)
+    tensors, learned = (_own_tensors(folder, name, values) for name in _FILES)
     classifier = _classifier(values, config, tensors)
     backbone, made = classifier.encoder.backbone, values["detector"]
     detector = create(made["name"], made["arguments"], backbone=backbone, device=config.device)
-    detector.load_state(read_tensors(folder / MODEL_DETECTOR))
+    detector.load_state(learned)
     found = values["localiser"]
     return FittedModel(
         config,
@@ -112,6 +120,24 @@ def _build(values: dict[str, Any], folder: Path, device: str | None) -> FittedMo
         classifier,
         Catalogue.from_dict(values["catalogue"]),
     )
+
+
+def _own_tensors(folder: Path, name: str, values: dict[str, Any]) -> dict[str, Tensor]:
+    """Tensors of a file that is the one that was saved; all of them finite.
+
+    Raises:
+        ModelFormatError: it is missing, another one, or holds a number that is none.
+    """
+    path = own_file(folder, name)
+    if sha256_of(path) != values["files"][name]:
+        raise ModelFormatError(
+            f"{path}: expected the file that was saved, got another or a damaged one; copy it again"
+        )
+    tensors = read_tensors(path)
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelFormatError(f"{path}: expected finite numbers in {key[:80]}, got others")
+    return tensors
 
 
 def _classifier(
@@ -133,15 +159,31 @@ def _classifier(
     score.load_state(
         {k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")}
     )
-    return RegionClassifier(
+    classifier = RegionClassifier(
         encoder.to(config.device).eval(),
         head.to(config.device).eval(),
         config.prototypes.temperature,
         score,
-        rejection["threshold"],
+        None if rejection["threshold"] is None else float(rejection["threshold"]),
         ClassKappas.from_dict(values["kappas"]) if values.get("kappas") else None,
         _normality(encoder, config, tensors),
     )
+    _try(classifier)
+    return classifier
+
+
+def _try(classifier: RegionClassifier) -> None:
+    """Ask for the class of one made-up region: shapes must fit, and the answer be finite.
+
+    Raises:
+        ValueError: it is not.
+    """
+    encoder, threshold = classifier.encoder, classifier.threshold
+    rows = (torch.ones(1, width) / width**0.5 for width in (encoder.embed_dim, encoder.frozen_dim))
+    answer = classifier.classify(RegionFeatures(*rows))
+    numbers = torch.cat([answer.probabilities.flatten(), answer.outlier_scores.flatten()])
+    if not bool(torch.isfinite(numbers).all()) or (threshold and not math.isfinite(threshold)):
+        raise ValueError("probabilities, scores or a threshold that are not finite")
 
 
 def _normality(
@@ -169,7 +211,7 @@ def _tensors(classifier: RegionClassifier) -> dict[str, Tensor]:
 
 def _describe(model: FittedModel) -> dict[str, Any]:
     classifier, localiser, detector = model.classifier, model.localiser, model.detector
-    return {
+    described = {
         "format": FORMAT_VERSION,
         "version": VERSION,
         "config": model.config.to_dict(),
@@ -186,6 +228,21 @@ def _describe(model: FittedModel) -> dict[str, Any]:
         },
         "kappas": None if classifier.kappas is None else classifier.kappas.to_dict(),
     }
+    return {name: _without_places(value) for name, value in described.items()}
+
+
+def _without_places(value: Any) -> Any:
+    """The same without paths of this machine: of a folder or file its own name is left."""
+    if isinstance(value, dict):
+        return {name: _without_places(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    prefix, colon, place = value.rpartition("local-dir:")
+    if colon or Path(place).is_absolute():
+        return f"{prefix}{colon}{Path(place).name}"
+    return value
 
 
 def _narrow(tensor: Tensor) -> Tensor:

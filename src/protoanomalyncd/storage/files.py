@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from protoanomalyncd.core.errors import ModelFormatError, OutputError
 
 __all__ = [
     "ensure_folder",
+    "own_file",
     "read_json",
     "replace_atomically",
+    "sha256_of",
     "write_bytes",
     "write_json",
     "write_text",
@@ -75,6 +78,32 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def own_file(folder: Path, name: str) -> Path:
+    """A file that lies in a folder itself: no link, no other folder.
+
+    Args:
+        folder: may come from somebody else.
+        name: of the file, as the folder's own record has it.
+
+    Raises:
+        ModelFormatError: it is missing, is a link, or the name leads elsewhere.
+    """
+    path = folder / name
+    bare = name == Path(name).name and name not in ("", ".", "..")
+    if not bare or path.is_symlink() or not path.is_file():
+        raise ModelFormatError(
+            f"{folder}: expected a file {name[:80]!r} of its own, got none, a link, or "
+            "another place"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -83,7 +112,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path}: expected a JSON file, got {error}") from error
     if not isinstance(values, dict):
         raise ModelFormatError(f"{path}: expected a JSON object, got {type(values).__name__}")

@@ -60,7 +60,7 @@ class StagedFolder:
 
     Raises:
         OutputError: (on entering) the target is a file, holds something else, is finished and
-            `overwrite` was not asked for, is being written by another process, or cannot be written.
+            `overwrite` was not asked for, is another process's work, or cannot be written.
     """
 
     def __init__(

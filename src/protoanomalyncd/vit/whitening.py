@@ -4,7 +4,7 @@ A class token that is guided to a defect still says much about what lies around 
 the batch of the material. Clusters then follow the ground and not the defect. What such nuisances
 do to an embedding can be seen without any label: guide the class token to a place that is *normal*,
 as if there were a defect, and look at how the embeddings vary. Directions in which normal places
-differ are shrunk (`protoanomalyncd.core.whitening`), and the result has unit length again. The paper
+differ are shrunk (`core.whitening`), and the result has unit length again. The paper
 speaks of "preserving normal features"; that they are used like this is ours. Within-class
 covariance normalisation (Hatch et al., 2006) is the same step with labelled classes in the place of
 normal places.

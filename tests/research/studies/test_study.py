@@ -13,6 +13,7 @@ from protoanomalyncd.core.errors import ConfigurationError
 from research.studies.study import merged, read_study
 
 REPOSITORY = Path(__file__).parents[3]
+CONFIGS = REPOSITORY / "research" / "configs"
 
 
 def write(folder: Path, **values: Any) -> Path:
@@ -48,7 +49,7 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
 
 def test_a_row_may_be_a_file_of_settings_and_another_method(tmp_path: Path) -> None:
     rows = {
-        "preset": str(REPOSITORY / "research" / "configs" / "anomalyncd.yaml"),
+        "preset": str(CONFIGS / "anomalyncd.yaml"),
         "plain": {"method": "kmeans", "features": "masked"},
     }
     study = read_study(write(tmp_path, rows=rows))
@@ -102,14 +103,16 @@ def test_merging_keeps_both_and_changes_neither() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "research" / "configs" / "ablations").glob("*.yaml")), ids=lambda p: p.stem
+    "path",
+    sorted((CONFIGS / "ablations").glob("*.yaml")),
+    ids=lambda p: p.stem,
 )
 def test_committed_studies_are_valid_and_say_their_command(path: Path) -> None:
     assert len(read_study(path).rows) >= 2
     assert f"protoanomalyncd ablate research/configs/ablations/{path.name}" in path.read_text()
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "research" / "configs").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted((CONFIGS).glob("*.yaml")))
 def test_committed_settings_are_valid_and_say_their_command(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert Config.from_dict(yaml.safe_load(text)) != Config()

@@ -112,7 +112,7 @@ def test_records_are_frozen(record: object) -> None:
 def test_everything_public_is_exported() -> None:
     public = {
         name
-        for name, value in vars(structures).items()
+        for name, value in vars(records).items()
         if getattr(value, "__module__", None) == records.__name__
         or name in {"OUTLIER", "Box", "FloatArray", "ImageArray", "MaskArray"}
     }
