@@ -57,6 +57,9 @@ MIN_SIDE = 8
 MAX_PIXELS = 100_000_000
 """Largest usable image [px]: beyond it a small file may unpack to gigabytes."""
 
+_ORIENTATION = 0x0112
+"""EXIF tag that says how an image is to be turned; 1 = it is upright."""
+
 
 def read_image(path: str | Path) -> ImageArray:
     """Read an image as RGB.
@@ -211,12 +214,16 @@ def decode(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of large or odd files, then reads or refuses them: one line is enough.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=PILLOW_FORMATS) as picture:
+            # A file, not a path: Pillow maps files that it opens itself into memory, and then
+            # scrambles uncompressed TIFF that is to be turned (seen in Pillow 13.0).
+            with path.open("rb") as file, Image.open(file, formats=PILLOW_FORMATS) as picture:
                 check_pixels(path, picture.size, ImageError)
                 picture.load()
-                # In place: the copy that it makes otherwise is as large as the image.
-                ImageOps.exif_transpose(picture, in_place=True)
-                return picture
+                if picture.getexif().get(_ORIENTATION, 1) == 1:
+                    return picture  # Pillow would copy it, and it may be large
+                upright = ImageOps.exif_transpose(picture)
+                upright.format = picture.format
+                return upright
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

@@ -8,7 +8,9 @@ units.
 
 from __future__ import annotations
 
+import mmap
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,10 @@ def read_map(path: Path) -> FloatArray:
     """
     regular_file(path, "an anomaly map", AnomalyMapError)
     try:
-        values = _read_values(path)
+        with warnings.catch_warnings():
+            # Large or odd files are warned of, then read or refused: one line is enough.
+            warnings.simplefilter("ignore")
+            values = _read_values(path)
     except AnomalyMapError:
         raise
     except Exception as error:
@@ -117,7 +122,8 @@ def _read_values(path: Path) -> npt.NDArray[Any]:
     if suffix != ".png":
         raise AnomalyMapError(f"{path}: expected one of {', '.join(MAP_SUFFIXES)}, got {suffix!r}")
     with Image.open(path, formats=PILLOW_FORMATS) as image:
-        check_pixels(path, (*image.size, len(image.getbands())), AnomalyMapError)
+        bands = (len(image.getbands()),) if len(image.getbands()) > 1 else ()
+        check_pixels(path, (*image.size, *bands), AnomalyMapError)
         if image.mode == "P":
             raise AnomalyMapError(f"{path}: expected a grey PNG, got one with a colour palette")
         return np.asarray(image)
@@ -125,27 +131,29 @@ def _read_values(path: Path) -> npt.NDArray[Any]:
 
 def _read_tiff(path: Path) -> npt.NDArray[Any]:
     """First page of a TIFF file; OpenCV also reads 64-bit float, which Pillow does not."""
-    data = np.memmap(path, np.uint8, mode="c")  # what is changed below stays in memory
+    with path.open("rb") as file:  # what is changed below stays in memory
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     order, tags = _tiff_tags(data)
     width, height = tags[256][0], tags[257][0]
-    check_pixels(path, (width, height, tags.get(277, (1, 0))[0]), AnomalyMapError)
+    channels = tags.get(277, (1, 0))[0]
+    check_pixels(path, (width, height, *((channels,) if channels > 1 else ())), AnomalyMapError)
     half = tags.get(258, (1, 0))[0] == 16 and tags.get(339, (1, 0))[0] == 3
     if half:
         # OpenCV does not know 16-bit float: it decodes the same bits as whole numbers.
         struct.pack_into(f"{order}H", data, tags[339][1], 1)
-    decoded = cv2.imdecode(np.asarray(data), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None:
         raise AnomalyMapError(f"{path}: expected a TIFF anomaly map, but it cannot be decoded")
     return np.asarray(decoded).view(np.float16) if half else np.asarray(decoded)
 
 
-def _tiff_tags(data: npt.NDArray[np.uint8]) -> tuple[str, dict[int, tuple[int, int]]]:
+def _tiff_tags(data: mmap.mmap) -> tuple[str, dict[int, tuple[int, int]]]:
     """Byte order, and tag -> (value, where it lies) of a file's first page.
 
     Source: TIFF 6.0, section 2; Adobe's BigTIFF. Only numbers that lie in the entry itself are
     right, and sizes and sample formats of grey pictures are such.
     """
-    order = {b"II": "<", b"MM": ">"}.get(data[:2].tobytes())
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
         raise ValueError("no TIFF file")
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43

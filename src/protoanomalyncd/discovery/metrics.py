@@ -248,14 +248,14 @@ def _normalised_mutual_information(confusion: npt.NDArray[np.int64]) -> float:
         return 1.0
     if 1 in confusion.shape:
         return 0.0
-    columns, rows = np.nonzero(confusion.T)
+    rows, columns = np.nonzero(confusion)
     counts, n = confusion[rows, columns], confusion.sum()
     of_row, of_column = confusion.sum(axis=1), confusion.sum(axis=0)
     by_chance = -np.log(of_row[rows] * of_column[columns]) + log(n) + log(n)
     parts = counts / n * (np.log(counts) - log(n)) + counts / n * by_chance
     parts[np.abs(parts) < np.finfo(float).eps] = 0.0
     shared = float(parts.sum())
-    if shared <= np.finfo(float).eps:
+    if shared <= 0:
         return 0.0
     return shared / float(np.mean([_entropy(of_row), _entropy(of_column)]))
 
@@ -274,9 +274,7 @@ def _adjusted_rand_index(confusion: npt.NDArray[np.int64]) -> float:
     if split == 0 and joined == 0:
         return 1.0
     above = 2.0 * (both * neither - split * joined)
-    return above / (
-        (both + split) * (split + neither) + (both + joined) * (joined + neither)
-    )
+    return above / ((both + split) * (split + neither) + (both + joined) * (joined + neither))
 
 
 def _class_metrics(

@@ -8,6 +8,7 @@ JPEG is not accepted: its noise would make object of everything.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,7 +42,9 @@ def read_object_mask(path: Path) -> MaskArray:
         return _as_mask(path, np.asarray(picture)) if float_values else nonzero(picture)
     regular_file(path, "an object mask", ImageError)
     try:
-        return _as_mask(path, np.squeeze(read_npy(path, ImageError)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _as_mask(path, np.squeeze(read_npy(path, ImageError)))
     except ImageError:
         raise
     except Exception as error:  # damaged headers raise nearly anything

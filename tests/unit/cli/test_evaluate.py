@@ -49,9 +49,7 @@ def test_broken_files_are_one_short_line(
     assert len(line) < 600
 
 
-def test_any_name_is_shown_and_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_any_name_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("[/]", "[bold]", "a\udcff", "z" * 500)
     rows = [_row(f"{k}.png", k, name, true=name) for k, name in enumerate(names)]
     target = tmp_path / "out.json"
