@@ -143,7 +143,6 @@ def read_ahead(
     Yields:
         (sample, item or Skipped), in the order of `samples`.
     """
-
     held: float = 0
     change = threading.Condition()  # bytes of items that are read and not yet taken
 
