@@ -39,7 +39,7 @@ from protoanomalyncd.datasets import (
     take_per_class,
 )
 from protoanomalyncd.datasets.generated import defect_types_of, generate, generate_labelled
-from protoanomalyncd.discovery import evaluate
+from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead

@@ -27,7 +27,7 @@ from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config, GuidanceConfig
 from protoanomalyncd.datasets import load_dataset, load_labelled, prepare_neu_seg, take_per_class
 from protoanomalyncd.datasets.generated import generate, generate_labelled
-from protoanomalyncd.discovery import evaluate
+from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead

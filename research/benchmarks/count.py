@@ -42,7 +42,7 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
-from protoanomalyncd.discovery import evaluate
+from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.discovery.count import Embedded, estimate_count
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.normal_reference import look_normal

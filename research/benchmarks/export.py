@@ -31,7 +31,7 @@ from protoanomalyncd.deployment import Runtime
 from protoanomalyncd.deployment.engines import ENGINES, Engine, open_engine
 from protoanomalyncd.deployment.formats import write_onnx
 from protoanomalyncd.deployment.graph import ClassifierGraph
-from protoanomalyncd.discovery import RegionClassifier
+from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import RegionFeatures, create_outlier_score
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.map_store import MapStore

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from protoanomalyncd.cli.console import console
-from protoanomalyncd.core.errors import DatasetError
+from protoanomalyncd.core.errors import DatasetError, shown
 from protoanomalyncd.discovery.metrics import ClusterMetrics, SplitAccuracy, split_accuracy
 from protoanomalyncd.discovery.metrics import evaluate as compare
 from protoanomalyncd.reports.tables import read_predictions
@@ -17,6 +18,9 @@ from protoanomalyncd.storage import names
 from protoanomalyncd.storage.files import read_json, write_json
 
 __all__ = ["evaluate"]
+
+_MOST_SHOWN = 60
+"""Classes up to which the table of counts is printed."""
 
 
 def evaluate(
@@ -56,7 +60,13 @@ def evaluate(
 def _known_of(run: Path) -> list[str]:
     """Names of the labelled classes; none in a folder of predictions, which does not know them."""
     path = run / names.METRICS
-    return list(read_json(path).get("known_classes", [])) if path.is_file() else []
+    known = read_json(path).get("known_classes", []) if path.is_file() else []
+    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
+        raise DatasetError(
+            f"{path}: expected known_classes to be a list of names, got {shown(known)}; give them "
+            "by --known"
+        )
+    return known
 
 
 def _show_split(split: SplitAccuracy) -> None:
@@ -71,14 +81,25 @@ def _show(metrics: ClusterMetrics, class_names: dict[int, str]) -> None:
         f"{metrics.n_classes_found} found: "
         f"NMI {metrics.nmi:.3f}, ARI {metrics.ari:.3f}, F1 {metrics.f1:.3f}"
     )
+    if max(len(metrics.classes), len(metrics.found)) > _MOST_SHOWN:
+        console.print(
+            f"the table of {len(metrics.classes)} true and {len(metrics.found)} found classes is "
+            "not shown; --json FILE writes it"
+        )
+        return
     table = Table(title="true classes (rows) in found classes (columns); * = matched")
     table.add_column("true class")
     for class_id in metrics.found:
-        table.add_column(class_names.get(class_id, "outlier"), justify="right")
+        table.add_column(_text(class_names.get(class_id, "outlier")), justify="right")
     for name, counts in zip(metrics.classes, metrics.confusion, strict=True):
         cells = [
             f"{count}{'*' if metrics.matching.get(class_id) == name else ''}"
             for class_id, count in zip(metrics.found, counts, strict=True)
         ]
-        table.add_row(str(name), *cells)
+        table.add_row(_text(str(name)), *cells)
     console.print(table)
+
+
+def _text(name: str) -> str:
+    """A name for the console, whatever is in it: no markup, valid text, not too long."""
+    return escape(shown(name.encode("utf-8", "backslashreplace").decode(), 80))

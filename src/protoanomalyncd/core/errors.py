@@ -31,6 +31,8 @@ __all__ = [
     "NotFittedError",
     "OutputError",
     "ProtoAnomalyNCDError",
+    "reason",
+    "shown",
 ]
 
 
@@ -72,3 +74,16 @@ class MissingDependencyError(ProtoAnomalyNCDError, ImportError):
 
 class NotFittedError(ProtoAnomalyNCDError, RuntimeError):
     """The model has learned nothing yet."""
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """A value as messages quote it: one line of at most about `limit` characters."""
+    line = " ".join((value if isinstance(value, str) else str(value)).split())
+    return line if len(line) <= limit else f"{line[:limit]}... ({len(line)} characters)"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one short line; its type where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shown(str(error), 120) or type(error).__name__

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import cv2
@@ -30,6 +31,8 @@ _Result = TypeVar("_Result")
 
 _AHEAD = 2
 """Items a worker that are begun or finished and not yet taken."""
+_HELD_BYTES = 200_000_000
+"""Bytes of items that `read_ahead` holds before it waits: large images come one at a time."""
 _MOST_WORKERS = 16
 _BESIDE_A_DEVICE = 4
 """Threads that decode images for one accelerator."""
@@ -135,24 +138,52 @@ def read_ahead(
     Args:
         samples: taken lazily.
         read: file -> item; its `InputError` or `OSError` makes a `Skipped` with that reason.
-        ahead: items held in memory at most.
+        ahead: items held in memory at most; of large ones fewer.
 
     Yields:
         (sample, item or Skipped), in the order of `samples`.
     """
+    held: float = 0
+    change = threading.Condition()  # bytes of items that are read and not yet taken
 
-    def attempt(sample: Sample) -> tuple[Sample, _Result | Skipped]:
+    def attempt(sample: Sample) -> tuple[tuple[Sample, _Result | Skipped], int]:
+        nonlocal held
+        with change:
+            change.wait_for(lambda: held < _HELD_BYTES)
         try:
-            return sample, read(sample)
+            result: _Result | Skipped = read(sample)
         except (InputError, OSError) as error:
-            return sample, Skipped(sample.name, " ".join(str(error).split()))
+            result = Skipped(sample.name, " ".join(str(error).split()))
+        size = _n_bytes(result)
+        with change:
+            held += size
+        return (sample, result), size
 
-    yield from _spread(samples, attempt, 1, ahead)
+    def take(size: float) -> None:
+        nonlocal held
+        with change:
+            held -= size
+            change.notify()
+
+    with closing(_spread(samples, attempt, 1, ahead)) as results:
+        try:
+            for item, size in results:
+                take(size)
+                yield item
+        finally:
+            take(float("inf"))  # who waits for room is let go
+
+
+def _n_bytes(item: object) -> int:
+    """Size of an array, or of those in a tuple [bytes]."""
+    if isinstance(item, tuple):
+        return sum(map(_n_bytes, item))
+    return int(getattr(item, "nbytes", 0))
 
 
 def _spread(
     items: Iterable[_Item], work: Callable[[_Item], _Result], workers: int, ahead: int
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -16,11 +16,11 @@ set: a prepared AeBAD-S serves as ``--labelled`` too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from protoanomalyncd.core.errors import DatasetError
-from protoanomalyncd.datasets.folders import existing_folder, find_mask, image_files, subfolders
+from protoanomalyncd.datasets.folders import existing_folder, find_masks, image_files, subfolders
 from protoanomalyncd.datasets.staging import PrepareSummary, build_folder, copy_file
 
 __all__ = ["prepare_aebad"]
@@ -80,11 +80,17 @@ def _fill(root: Path, single: bool, staging: Path) -> tuple[dict[str, int], dict
                 take(f"test/{kind}", video.name, path)
     else:
         for kind in (folder.name for folder in subfolders(root / "test")):
-            for domain, path in _groups(root, f"test/{kind}"):
+            masks = root / "ground_truth" / kind
+            images = [
+                (path, domain, path.relative_to(root / "test" / kind).as_posix())
+                for domain, path in _groups(root, f"test/{kind}")
+            ]
+            found = {} if kind == NORMAL else find_masks(masks, [name for *_, name in images])
+            for path, domain, name in images:
                 target = take(f"test/{kind}", domain, path)
                 if kind != NORMAL:
-                    masks = root / "ground_truth" / kind / domain
-                    _take_mask(masks, path, staging / "ground_truth" / kind, target.stem)
+                    mask = _mask_of(name, found, masks)
+                    copy_file(mask, staging / masks.relative_to(root) / _mask_name(target, mask))
     if f"train/{NORMAL}" not in counts or not any(place.startswith("test/") for place in counts):
         raise DatasetError(
             f"{root}: expected images in train/{NORMAL}/<group> and below test, got "
@@ -100,11 +106,13 @@ def _groups(root: Path, below: str) -> Iterator[tuple[str, Path]]:
             yield group.name, path
 
 
-def _take_mask(masks: Path, image: Path, target: Path, stem: str) -> None:
-    mask = find_mask(masks, image)
-    if mask is None:
+def _mask_of(name: str, found: Mapping[str, Path], masks: Path) -> Path:
+    if name not in found:
         raise DatasetError(
-            f"{masks}: expected the mask of {image.name}, got nothing there; fetch the data set "
-            "again"
+            f"{masks}: expected the mask of {name}, got nothing there; fetch the data set again"
         )
-    copy_file(mask, target / f"{stem}_mask{mask.suffix}")
+    return found[name]
+
+
+def _mask_name(image: Path, mask: Path) -> str:
+    return f"{image.stem}_mask{mask.suffix}"

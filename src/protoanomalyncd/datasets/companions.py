@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from protoanomalyncd.core.errors import AnomalyMapError, ImageError
+from protoanomalyncd.core.errors import AnomalyMapError, ImageError, shown
 from protoanomalyncd.core.records import Sample
+from protoanomalyncd.datasets.folders import walk
 
 __all__ = ["Companion", "match_companions"]
 
@@ -34,13 +36,16 @@ def match_companions(
     """Find the file of every image.
 
     A file belongs to the image of the same path, suffix apart: ``test/crack/012.png`` and
-    ``FOLDER/test/crack/012.npy``. Where the folder does not mirror the images (none is found that
-    way, and none of the images' own folders is there), the file name alone decides; it must then be
-    unique among the images and among the files.
+    ``FOLDER/test/crack/012.npy``. Where two images differ by their suffixes only, the file is named
+    after the whole name, ``a.png.npy``; such a file comes before ``a.npy``. Where the folder does
+    not mirror the images, it is tried without the images' first folder (``FOLDER/crack/012.npy``);
+    where that fails too, the file name alone decides, which must then be unique among the images
+    and among the files. Composed and decomposed letters (NFC, NFD) are the same.
 
     Args:
         samples: images.
-        folder: searched with its subfolders; hidden files are passed over.
+        folder: searched with its subfolders, linked ones too; hidden files are passed over, and so
+            are the images themselves, beside which the files may lie.
         companion: what is looked for.
 
     Returns:
@@ -48,40 +53,55 @@ def match_companions(
 
     Raises:
         InputError: of the companion's kind: the folder is missing or holds no such file, a match is
-            ambiguous, or more than half of the images have none.
+            ambiguous, or more than half of the images have none. Also where it cannot be listed.
     """
-    files = _list(folder, companion)
-    keys = {sample.name: _stemmed(sample.name) for sample in samples}
-    by_path: dict[str, list[str]] = {}
-    for relative in files:
-        by_path.setdefault(_stemmed(relative), []).append(relative)
-    parents = {str(PurePosixPath(relative).parent) for relative in files}
-    mirrored = any(
-        key in by_path or str(PurePosixPath(key).parent) in parents for key in keys.values()
-    )
-    found = (
-        _match_paths(keys, by_path, companion) if mirrored else _match_stems(keys, files, companion)
-    )
-    missing = [name for name in keys if name not in found]
-    if 2 * len(missing) > len(keys):
+    files = _list(samples, folder, companion)
+    names = list(dict.fromkeys(sample.name for sample in samples))
+    image_key, file_key = _keys(names, files)
+    files_of: dict[str, list[str]] = {}
+    for file in files:
+        files_of.setdefault(file_key(_stemmed(file)), []).append(file)
+    claims: dict[str, list[str]] = {}
+    for name in names:
+        whole, stem = image_key(_composed(name)), image_key(_stemmed(name))
+        claims.setdefault(whole if whole in files_of else stem, []).append(name)
+    found = {}
+    for key, claimants in claims.items():
+        candidates = files_of.get(key, [])
+        if len(candidates) > 1:
+            raise companion.error(
+                f"expected one {companion.what} for {shown(claimants[0])}, got "
+                f"{shown(' and '.join(candidates[:2]))}; keep one"
+            )
+        if candidates and len(claimants) > 1:
+            suffix = PurePosixPath(candidates[0]).suffix
+            ones = [shown(f"{name}{suffix}") for name in claimants[:2]]
+            raise companion.error(
+                f"{folder}: expected an {companion.what} for each image, got {candidates[0]} for "
+                f"both {' and '.join(map(shown, claimants[:2]))}; name them {' and '.join(ones)}"
+            )
+        if candidates:
+            found[claimants[0]] = folder / candidates[0]
+    missing = [name for name in names if name not in found]
+    if 2 * len(missing) > len(names):
         raise companion.error(
-            f"{folder}: expected an {companion.what} for each image, {len(missing)} of {len(keys)} "
-            f"have none; first: {missing[0]} (looked for {_stemmed(missing[0])} with one of "
-            f"{', '.join(companion.suffixes)})"
+            f"{folder}: expected an {companion.what} for each image, {len(missing)} of "
+            f"{len(names)} have none; first: {shown(missing[0])} (looked for "
+            f"{shown(_stemmed(missing[0]))} with one of {', '.join(companion.suffixes)})"
         )
-    return {name: folder / relative for name, relative in found.items()}
+    return found
 
 
-def _list(folder: Path, companion: Companion) -> list[str]:
+def _list(samples: Sequence[Sample], folder: Path, companion: Companion) -> list[str]:
     """Paths of all such files relative to the folder, with forward slashes, sorted."""
-    if not folder.is_dir():
-        raise companion.error(f"expected a folder of {companion.what}s, got {folder}")
-    files = []
-    for root, directories, names in os.walk(folder):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(companion.suffixes):
-                files.append(Path(root, name).relative_to(folder).as_posix())
+    if not os.path.isdir(folder):
+        raise companion.error(f"expected a folder of {companion.what}s, got {shown(folder)}")
+    images = {os.path.realpath(sample.path) for sample in samples}
+    files = [
+        path.relative_to(folder).as_posix()
+        for path in walk(folder)
+        if path.name.lower().endswith(companion.suffixes) and os.path.realpath(path) not in images
+    ]
     if not files:
         raise companion.error(
             f"{folder}: expected {companion.what}s ({', '.join(companion.suffixes)}), got no such "
@@ -90,45 +110,33 @@ def _list(folder: Path, companion: Companion) -> list[str]:
     return sorted(files)
 
 
+def _keys(
+    names: Sequence[str], files: Sequence[str]
+) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """What of an image's and of a file's path decides that they belong together."""
+    folders = {_folder(file) for file in files}
+    if folders & {_folder(name) for name in names}:
+        return str, str
+    if folders & {_folder(_below_first(name)) for name in names} - {"."}:
+        return _below_first, str
+    return _base, _base
+
+
+def _folder(relative: str) -> str:
+    return str(PurePosixPath(_composed(relative)).parent)
+
+
+def _below_first(relative: str) -> str:
+    return relative.partition("/")[2] or relative
+
+
+def _base(relative: str) -> str:
+    return relative.rpartition("/")[2]
+
+
 def _stemmed(relative: str) -> str:
-    return str(PurePosixPath(relative).with_suffix(""))
+    return str(PurePosixPath(_composed(relative)).with_suffix(""))
 
 
-def _match_paths(
-    keys: Mapping[str, str], by_path: Mapping[str, list[str]], companion: Companion
-) -> dict[str, str]:
-    found = {}
-    for name, key in keys.items():
-        candidates = by_path.get(key, [])
-        if len(candidates) > 1:
-            raise companion.error(
-                f"expected one {companion.what} for {name}, got {' and '.join(candidates)}; "
-                "keep one"
-            )
-        if candidates:
-            found[name] = candidates[0]
-    return found
-
-
-def _match_stems(
-    keys: Mapping[str, str], files: Sequence[str], companion: Companion
-) -> dict[str, str]:
-    images_of: dict[str, list[str]] = {}
-    for name in keys:
-        images_of.setdefault(PurePosixPath(name).stem, []).append(name)
-    files_of: dict[str, list[str]] = {}
-    for relative in files:
-        files_of.setdefault(PurePosixPath(relative).stem, []).append(relative)
-    found = {}
-    for stem, names in images_of.items():
-        candidates = files_of.get(stem, [])
-        if not candidates:
-            continue
-        if len(names) > 1 or len(candidates) > 1:
-            several = names if len(names) > 1 else candidates
-            raise companion.error(
-                f"expected {companion.what}s at the images' relative paths, or unique file names; "
-                f"got {stem!r} for {several[0]} and {several[1]}"
-            )
-        found[names[0]] = candidates[0]
-    return found
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

@@ -8,6 +8,8 @@ have no fixed range, are refused.
 from __future__ import annotations
 
 import hashlib
+import math
+import stat
 import warnings
 from pathlib import Path
 
@@ -15,18 +17,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from protoanomalyncd.core.errors import ImageError
+from protoanomalyncd.core.errors import ImageError, InputError, reason
 from protoanomalyncd.core.records import ImageArray, MaskArray
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "PILLOW_FORMATS",
+    "check_pixels",
     "content_key",
     "decode",
+    "nonzero",
     "read_free_mask",
     "read_image",
     "read_mask",
+    "regular_file",
 ]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
@@ -42,11 +48,17 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
 )
 """Suffixes, in lower case, of the files that count as images."""
 
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+"""What Pillow may take a file for: some of its other formats start programs of the system."""
+
 MIN_SIDE = 8
 """Shortest side of a usable image [px]."""
 
 MAX_PIXELS = 100_000_000
 """Largest usable image [px]: beyond it a small file may unpack to gigabytes."""
+
+_ORIENTATION = 0x0112
+"""EXIF tag that says how an image is to be turned; 1 = it is upright."""
 
 
 def read_image(path: str | Path) -> ImageArray:
@@ -74,7 +86,9 @@ def read_image(path: str | Path) -> ImageArray:
     else:
         if picture.mode == "P" and "transparency" in picture.info:
             picture = picture.convert("RGBA")
-        pixels = np.asarray(picture.convert("RGB"), np.uint8)
+        # Converted only where it must be: a copy of a large image takes long and much memory.
+        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+        pixels = np.asarray(rgb, np.uint8)
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ImageError(
             f"{path}: expected an image of at least {MIN_SIDE} x {MIN_SIDE} pixels, got "
@@ -86,8 +100,9 @@ def read_image(path: str | Path) -> ImageArray:
 def read_mask(path: str | Path, shape: tuple[int, int]) -> MaskArray:
     """Read a ground-truth mask: every non-zero pixel is anomalous.
 
-    Of a colour mask any non-zero channel counts, of a palette mask the index, and an alpha
-    channel does not count.
+    Of a colour mask any non-zero channel counts; of a palette mask the index, but white where it is
+    black and white; of a JPEG file what is at least half as bright as white. An alpha channel does
+    not count.
 
     Args:
         path: the mask file.
@@ -114,7 +129,18 @@ def read_free_mask(path: str | Path) -> MaskArray:
     Raises:
         ImageError: the file is missing, damaged, or no image.
     """
-    picture = decode(Path(path))
+    return nonzero(decode(Path(path)))
+
+
+def nonzero(picture: Image.Image) -> MaskArray:
+    """Pixels of a decoded mask that are not zero, by the rules of `read_mask`; ``bool``, (h, w)."""
+    if picture.format in ("JPEG", "MPO"):
+        # Its noise would make an anomaly of what lies around one.
+        return np.asarray(np.asarray(picture.convert("L")) >= 128)
+    if picture.mode == "P":
+        colours = {rgb for _, rgb in picture.convert("RGB").getcolors() or ()}
+        if colours <= {(0, 0, 0), (255, 255, 255)}:  # whichever of the two the palette begins with
+            picture = picture.convert("L")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         picture = picture.convert("L" if picture.mode[0] == "L" else "RGB")
     values = np.asarray(picture)
@@ -131,37 +157,80 @@ def content_key(path: str | Path) -> str:
     Raises:
         ImageError: the file cannot be read.
     """
+    regular_file(Path(path), "a readable file", ImageError)
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ImageError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise ImageError(f"{path}: expected a readable file, got: {reason(error)}") from error
+
+
+def regular_file(path: Path, what: str, error: type[InputError]) -> None:
+    """Refuse what is no regular file: a pipe would be waited for for ever.
+
+    Args:
+        path: the file; links are followed.
+        what: what it should be, for the message.
+        error: what is raised.
+
+    Raises:
+        InputError: of that type: it is missing, a folder, a pipe, or a device.
+    """
+    try:
+        found = path.stat()
+    except OSError as cause:
+        raise error(f"{path}: expected {what}, got: {reason(cause)}; check the path") from cause
+    if not stat.S_ISREG(found.st_mode):
+        came = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise error(f"{path}: expected {what}, got {came}; give the file itself")
+
+
+def check_pixels(path: Path, shape: tuple[int, ...], error: type[InputError]) -> None:
+    """Refuse a file whose header announces more than `MAX_PIXELS` values; before it is decoded.
+
+    Args:
+        path: the file, for the message.
+        shape: of its array, as the header says.
+        error: what is raised.
+
+    Raises:
+        InputError: of that type.
+    """
+    if math.prod(shape) > MAX_PIXELS:
+        raise error(
+            f"{path}: expected at most {MAX_PIXELS // 1_000_000} million pixels, got "
+            f"{' x '.join(map(str, shape))}; cut it into pieces or make it smaller"
+        )
 
 
 def decode(path: Path) -> Image.Image:
     """Decode a file completely and turn it upright; every failure becomes one clear line."""
-    if path.is_dir():
-        raise ImageError(f"{path}: expected an image file, got a folder; give the file itself")
+    regular_file(path, "an image file", ImageError)
     try:
-        n_bytes = path.stat().st_size
-    except OSError as error:
-        raise ImageError(
-            f"{path}: expected an image file, got: {error.strerror}; check the path"
-        ) from error
-    if n_bytes == 0:
-        raise ImageError(f"{path}: expected an image, got an empty file (0 bytes); copy it again")
-    try:
+        if path.stat().st_size == 0:
+            raise ImageError(
+                f"{path}: expected an image, got an empty file (0 bytes); copy it again"
+            )
         with warnings.catch_warnings():
             # Pillow warns of large or odd files, then reads or refuses them: one line is enough.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                _check_size(path, picture.size)
+            # A file, not a path: Pillow maps files that it opens itself into memory, and then
+            # scrambles uncompressed TIFF that is to be turned (seen in Pillow 13.0).
+            with path.open("rb") as file, Image.open(file, formats=PILLOW_FORMATS) as picture:
+                check_pixels(path, picture.size, ImageError)
                 picture.load()
+                if picture.getexif().get(_ORIENTATION, 1) == 1:
+                    return picture  # Pillow would copy it, and it may be large
                 upright = ImageOps.exif_transpose(picture)
-    except (ImageError, MemoryError):
+                upright.format = picture.format
+                return upright
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(path, "more than Pillow opens")) from error
+        raise ImageError(
+            f"{path}: expected at most {MAX_PIXELS // 1_000_000} million pixels, got more than "
+            "Pillow opens; cut it into pieces or make it smaller"
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path}: expected an image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}), got a file "
@@ -169,25 +238,11 @@ def decode(path: Path) -> Image.Image:
         ) from error
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged bytes (OSError, SyntaxError,
-        # ValueError, struct.error, zlib.error, IndexError, ...).
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        # ValueError, MemoryError, struct.error, zlib.error, IndexError, ...).
         raise ImageError(
-            f"{path}: expected a whole image, got a truncated or damaged file ({reason}); "
+            f"{path}: expected a whole image, got a truncated or damaged file ({reason(error)}); "
             "copy it again"
         ) from error
-    return upright
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(_too_large(path, f"{size[0]} x {size[1]}"))
-
-
-def _too_large(path: Path, size: str) -> str:
-    return (
-        f"{path}: expected at most {MAX_PIXELS // 1_000_000} million pixels, got {size}; "
-        "cut it into pieces or make it smaller"
-    )
 
 
 def _sixteen_bit(path: Path, picture: Image.Image) -> npt.NDArray[np.uint8]:

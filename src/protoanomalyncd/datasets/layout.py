@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from protoanomalyncd.core.errors import ConfigurationError, DatasetError
+from protoanomalyncd.core.errors import ConfigurationError, DatasetError, ImageError
 from protoanomalyncd.core.records import Sample, Skipped
-from protoanomalyncd.datasets.folders import existing_folder, find_mask, image_files, subfolders
+from protoanomalyncd.datasets.folders import existing_folder, find_masks, image_files, subfolders
 from protoanomalyncd.datasets.images import IMAGE_SUFFIXES, content_key
 
 __all__ = ["Dataset", "LabelledSet", "load_dataset", "load_labelled", "take_per_class"]
@@ -30,6 +30,9 @@ NORMAL = "good"
 
 COMBINED = "combined"
 """What MVTec AD calls images with defects of several types; no class of its own."""
+
+_PARTS_OF_A_SPLIT = frozenset({"train", "training", "val", "valid", "validation", "test"})
+"""Names of folders that hold a share of the images, whatever their class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,14 @@ def load_labelled(root: str | Path) -> LabelledSet:
         )
     samples: list[Sample] = []
     skipped: list[Skipped] = []
-    for kind in subfolders(folder / below):
+    kinds = subfolders(folder / below)
+    parts = [kind.name for kind in kinds if kind.name.lower() in _PARTS_OF_A_SPLIT]
+    if parts:
+        raise DatasetError(
+            f"{folder / below}: expected a folder for each class, got the parts of a split "
+            f"({_some(parts)}); put the images into folders of their classes"
+        )
+    for kind in kinds:
         if kind.name in (NORMAL, COMBINED):
             skipped.append(Skipped(f"{below}/{kind.name}", "not a defect class"))
             continue
@@ -150,22 +160,27 @@ def take_per_class(labelled: LabelledSet, n: int, seed: int) -> LabelledSet:
 
     Raises:
         ConfigurationError: `n` is below 2.
-        ImageError: a file cannot be read.
+        DatasetError: too little is left of the classes; a file that cannot be read is skipped.
     """
     if n < 2:
         raise ConfigurationError(f"expected at least 2 samples a class, got {n}")
 
-    def ticket(sample: Sample) -> str:
-        return hashlib.sha256(f"{seed}/{content_key(sample.path)}".encode()).hexdigest()
-
+    skipped = list(labelled.skipped)
     drawn: list[Sample] = []
     for name in labelled.class_names:
         members = [s for s in labelled.samples if s.label == name]
         if len(members) > n:
-            members = sorted(members, key=ticket)[:n]
+            tickets: list[tuple[str, Sample]] = []
+            for sample in members:
+                try:
+                    text = f"{seed}/{content_key(sample.path)}"
+                except ImageError as error:
+                    skipped.append(Skipped(sample.name, str(error)))
+                    continue
+                tickets.append((hashlib.sha256(text.encode()).hexdigest(), sample))
+            members = [sample for _, sample in sorted(tickets, key=lambda t: t[0])[:n]]
         drawn += members
-    samples = tuple(sorted(drawn, key=lambda s: s.name))
-    return LabelledSet(labelled.root, samples, labelled.class_names, labelled.skipped)
+    return _checked(labelled.root, drawn, skipped)
 
 
 def _is_mvtec(folder: Path) -> bool:
@@ -210,9 +225,12 @@ def _load_mvtec(folder: Path, keep_combined: bool) -> Dataset:
 def _of_type(folder: Path, below: str, masks: str, kind: str) -> tuple[list[Sample], list[Skipped]]:
     """Images of one type, labelled by it, with their masks where there are any."""
     files, skipped = image_files(folder, f"{below}/{kind}")
+    start = len(f"{below}/{kind}/")
+    names = [name[start:] for name, _ in files]
+    found = {} if kind == NORMAL else find_masks(folder / masks / kind, names)
     samples = [
-        Sample(path, name, kind, None if kind == NORMAL else find_mask(folder / masks / kind, path))
-        for name, path in files
+        Sample(path, name, kind, found.get(inside))
+        for (name, path), inside in zip(files, names, strict=True)
     ]
     return samples, skipped
 

@@ -8,17 +8,19 @@ JPEG is not accepted: its noise would make object of everything.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from protoanomalyncd.core.errors import ConfigurationError, ImageError
+from protoanomalyncd.core.errors import ConfigurationError, ImageError, reason
 from protoanomalyncd.core.records import MaskArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.companions import Companion, match_companions
-from protoanomalyncd.datasets.images import decode, read_free_mask
+from protoanomalyncd.datasets.images import decode, nonzero, regular_file
+from protoanomalyncd.datasets.map_files import read_npy
 from protoanomalyncd.localisation.base import Located
 from protoanomalyncd.localisation.registry import register_localiser
 
@@ -36,15 +38,19 @@ def read_object_mask(path: Path) -> MaskArray:
     """
     if path.suffix.lower() != ".npy":
         picture = decode(path)
-        return _as_mask(path, np.asarray(picture)) if picture.mode == "F" else read_free_mask(path)
+        float_values = picture.mode == "F"
+        return _as_mask(path, np.asarray(picture)) if float_values else nonzero(picture)
+    regular_file(path, "an object mask", ImageError)
     try:
-        values = np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _as_mask(path, np.squeeze(read_npy(path, ImageError)))
+    except ImageError:
+        raise
+    except Exception as error:  # damaged headers raise nearly anything
         raise ImageError(
-            f"{path}: expected an object mask, got: {reason}; save it again"
+            f"{path}: expected an object mask, got: {reason(error)}; save it again"
         ) from error
-    return _as_mask(path, np.squeeze(values))
 
 
 def _as_mask(path: Path, values: np.ndarray) -> MaskArray:

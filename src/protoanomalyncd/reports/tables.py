@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protoanomalyncd.core.errors import InputError
+from protoanomalyncd.core.errors import InputError, reason, shown
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.storage.files import write_bytes
 
@@ -144,11 +144,16 @@ def read_predictions(path: Path) -> list[PredictionRow]:
             f"cannot read {path}: {error.strerror}; expected a predictions.csv"
         ) from error
     reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
-    if tuple(header) != PREDICTION_COLUMNS:
-        expected, found = ", ".join(PREDICTION_COLUMNS), ", ".join(header) or "nothing"
-        raise InputError(f"{path}: expected the columns {expected}; got {found}")
-    return [_parse(path, reader.line_num, row) for row in reader if row]
+    try:
+        header = next(reader, [])
+        if tuple(header) != PREDICTION_COLUMNS:
+            expected, found = ", ".join(PREDICTION_COLUMNS), shown(", ".join(header) or "nothing")
+            raise InputError(f"{path}: expected the columns {expected}; got {found}")
+        return [_parse(path, reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: expected 8 readable values ({reason(error)})"
+        ) from error
 
 
 def _parse(path: Path, line: int, row: Sequence[str]) -> PredictionRow:
@@ -165,7 +170,9 @@ def _parse(path: Path, line: int, row: Sequence[str]) -> PredictionRow:
             true_class=true_class or None,
         )
     except ValueError as error:
-        raise InputError(f"{path}, line {line}: expected 8 readable values ({error})") from error
+        raise InputError(
+            f"{path}, line {line}: expected 8 readable values ({reason(error)})"
+        ) from error
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from protoanomalyncd.core.errors import ModelFormatError, OutputError
+from protoanomalyncd.core.errors import ModelFormatError, OutputError, reason, shown
 
 __all__ = [
     "ensure_folder",
@@ -36,9 +38,8 @@ def ensure_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise OutputError(
-            f"output folder {folder}: expected a folder that can be written to, "
-            f"got '{error.strerror}'; "
-            "choose another --out"
+            f"output folder {shown(folder)}: expected a folder that can be written to, "
+            f"got '{reason(error)}'; choose another --out"
         ) from error
     return folder
 
@@ -49,14 +50,17 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OutputError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Short whatever the name is: a name of the greatest length has no room for additions.
+    name = f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp"
+    temporary = path.with_name(name)
     try:
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {shown(path)}: {reason(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder is no folder, or cannot be written to
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -74,8 +78,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write readable JSON atomically; not-a-number values are refused."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    r"""Write readable JSON atomically; not-a-number values are refused.
+
+    A name that is no valid text (a byte of a file name that is no UTF-8) is written as the escape
+    ``\udcXX``, which JSON readers take back.
+    """
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def own_file(folder: Path, name: str) -> Path:
@@ -113,7 +122,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{path}: expected a JSON file, got {error}") from error
+        raise ModelFormatError(f"{path}: expected a JSON file, got: {reason(error)}") from error
     if not isinstance(values, dict):
         raise ModelFormatError(f"{path}: expected a JSON object, got {type(values).__name__}")
     return values

@@ -122,11 +122,11 @@ def _write_pickle(path: Path) -> None:
         ("map.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n")),
         ("map.tiff", lambda path: path.write_bytes(b"")),
         ("map.tiff", lambda path: path.write_bytes(b"II*\x00")),
-        ("map.png", lambda path: Image.new("RGB", (4, 3)).save(path)),
-        ("map.png", lambda path: Image.new("RGBA", (4, 3)).save(path)),
+        ("map.png", lambda path: Image.new("RGB", (4, 3), (9, 0, 0)).save(path)),
+        ("map.png", lambda path: Image.new("RGBA", (4, 3), (9, 0, 0, 0)).save(path)),
         ("map.png", lambda path: Image.new("LA", (4, 3)).save(path)),
         ("map.png", lambda path: Image.new("P", (4, 3)).save(path)),
-        ("map.tiff", lambda path: Image.new("RGB", (4, 3)).save(path)),
+        ("map.tiff", lambda path: Image.new("RGB", (4, 3), (9, 0, 0)).save(path)),
         ("map.jpg", lambda path: Image.new("L", (4, 3)).save(path)),
         ("map.npy", lambda path: None),
         ("map.npy", lambda path: path.mkdir()),
@@ -181,8 +181,8 @@ def test_a_missing_map_is_not_replaced_by_another_folders(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("maps", "images", "message"),
     [
-        (["a/1.npy", "b/1.npy"], ["x/1.png"], "got '1' for a/1.npy and b/1.npy"),
-        (["a/1.npy"], ["x/1.png", "y/1.png"], "got '1' for x/1.png and y/1.png"),
+        (["a/1.npy", "b/1.npy"], ["x/1.png"], "one anomaly map for x/1.png, got a/1.npy and b"),
+        (["a/1.npy"], ["x/1.png", "y/1.png"], "got a/1.npy for both x/1.png and y/1.png; name"),
         (["x/1.npy", "x/1.png"], ["x/1.png"], "one anomaly map for x/1.png, got x/1.npy and"),
         (["a/1.npy"], ["x/2.png"], "1 of 1 have none; first: x/2.png"),
         (["x/1.npy"], ["x/1.png", "x/2.png", "x/3.png"], "2 of 3 have none; first: x/2.png"),
@@ -196,6 +196,47 @@ def test_what_cannot_be_matched_is_one_clear_error(
     with pytest.raises(AnomalyMapError, match=message) as caught:
         match_maps(_samples(*images), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_images_that_differ_by_their_suffix_have_maps_of_their_own(tmp_path: Path) -> None:
+    samples = _samples("x/a.png", "x/a.jpg", "x/b.png")
+    _touch(tmp_path, "x/a.npy", "x/b.npy")
+    with pytest.raises(AnomalyMapError, match=r"x/a.npy for both x/a.png and x/a.jpg; name them"):
+        match_maps(samples, tmp_path)
+    _touch(tmp_path, "x/a.png.npy")
+    found = match_maps(samples, tmp_path)  # the other map is left for one image only
+    assert [found[s.name].name for s in samples] == ["a.png.npy", "a.npy", "b.npy"]
+    _touch(tmp_path, "x/a.jpg.npy", "x/b.png.npy")
+    found = match_maps(samples, tmp_path)  # the whole name comes first
+    assert [found[s.name].name for s in samples] == [f"{s.name[2:]}.npy" for s in samples]
+    found = match_maps(_samples("y/a.png", "y/a.jpg"), tmp_path)  # and by file name alone
+    assert [path.name for path in found.values()] == ["a.png.npy", "a.jpg.npy"]
+
+
+def test_maps_beside_images_links_letters_and_a_level_less(tmp_path: Path) -> None:
+    _touch(tmp_path, "m/Pr\u00fc.npy", "m/b.npy", "m/b.png")
+    samples = [Sample(tmp_path / "m/b.png", "b.png"), *_samples("Pru\u0308.png")]
+    found = match_maps(samples, tmp_path / "m")
+    assert sorted(path.name for path in found.values()) == ["Pr\u00fc.npy", "b.npy"]
+    _touch(tmp_path, "store/1.npy", "n/hole/1.npy")
+    (tmp_path / "n/crack").symlink_to(tmp_path / "store")
+    found = match_maps(_samples("test/crack/1.png", "test/hole/1.png"), tmp_path / "n")
+    assert [path.parent.name for path in found.values()] == ["crack", "hole"]
+
+
+def test_half_floats_and_grey_in_three_channels(tmp_path: Path) -> None:
+    half = VALUES.astype(np.float16)
+    data = bytearray(cv2.imencode(".tiff", half.view(np.uint16))[1].tobytes())
+    at = data.find(b"\x53\x01\x03\x00")  # tag 339: which kind of number
+    data[at + 8] = 3
+    (tmp_path / "half.tiff").write_bytes(data)
+    np.testing.assert_array_equal(read_map(tmp_path / "half.tiff"), VALUES)
+    grey = (VALUES * 80).astype(np.uint8)
+    Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_map(tmp_path / "grey.png"), grey.astype(np.float32))
+    np.save(tmp_path / "row.npy", VALUES.reshape(1, -1))
+    with pytest.raises(AnomalyMapError, match="one line of 12 values; reshape"):
+        read_map(tmp_path / "row.npy")
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from protoanomalyncd.core.errors import ImageError
@@ -41,4 +43,23 @@ def test_reads_only_a_few_items_ahead() -> None:
     next(results)
     results.close()
     assert len(read) <= 3
+    assert not [t for t in threading.enumerate() if "ThreadPool" in t.name and t.is_alive()]
+
+
+def test_large_items_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protoanomalyncd.core.threads._HELD_BYTES", 1000)
+    read: list[str] = []
+
+    def large(sample: Sample) -> tuple[str, np.ndarray]:
+        read.append(sample.name)
+        return sample.name, np.zeros(2000, np.uint8)
+
+    results = read_ahead(SAMPLES, large)
+    next(results)
+    time.sleep(0.2)
+    assert len(read) <= 2  # one is held; the next is not begun
+    assert len([item for item in results if not isinstance(item[1], Skipped)]) == 9
+    results = read_ahead(SAMPLES, large)
+    next(results)
+    results.close()  # who waits for room is let go
     assert not [t for t in threading.enumerate() if "ThreadPool" in t.name and t.is_alive()]

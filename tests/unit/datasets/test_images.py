@@ -246,7 +246,7 @@ def test_masks_of_other_kinds(tmp_path: Path) -> None:
     blue[truth, 2] = 1
     opaque = np.full((9, 11, 1), 255, np.uint8)
     palette = Image.new("P", (11, 9))
-    palette.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is the background, whatever its colour
+    palette.putpalette([255, 255, 255, 90, 0, 0])  # index 0 is the background, whatever its colour
     palette.putdata(truth.astype(int).ravel().tolist())
     pictures = {
         "blue.png": Image.fromarray(blue),

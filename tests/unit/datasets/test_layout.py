@@ -272,3 +272,51 @@ def test_messages_of_the_page_are_those_of_the_code(repository: Path) -> None:
         for part in re.split(r"\.\.\.|\(.*?\)|\b\d+ products|, got |, ", row):
             words = part.strip().removeprefix("expected ")
             assert words in source or words in ("none", "nothing there", "float values"), words
+
+
+# Masks that are not where the simplest rule looks, and files that are none
+
+
+def test_masks_of_nested_folders_other_cases_and_the_same_stem(
+    tmp_path: Path, write_image: Write
+) -> None:
+    for kind in ("a", "b"):
+        for line in ("1", "2"):
+            write_image(f"images/{kind}/{line}/0.PNG")
+            write_image(f"masks/{kind}/{line}/0.PNG")
+    found = load_labelled(tmp_path)
+    assert len({sample.mask_path for sample in found.samples}) == 4
+    write_image("images/a/1/0.jpg")
+    with pytest.raises(DatasetError, match=r"for both 1/0.PNG and 1/0.jpg; name them") as error:
+        load_labelled(tmp_path)
+    one_line(error)
+    write_image("masks/a/1/0.jpg_mask.png")
+    assert len({sample.mask_path for sample in load_labelled(tmp_path).samples}) == 5
+
+
+def test_one_dangling_link_costs_one_image(labelled: Path) -> None:
+    (labelled / "images/a/3.jpg").symlink_to(labelled / "absent.jpg")
+    found = load_labelled(labelled)
+    assert [s.name for s in found.skipped] == ["images/a/3.jpg"]
+    (labelled / "images/a/0.jpg").unlink()  # gone after the folder was read
+    drawn = take_per_class(found, 2, seed=0)
+    assert [s.name for s in drawn.samples if s.label == "a"] == ["images/a/1.jpg", "images/a/2.jpg"]
+    assert [s.name for s in drawn.skipped] == ["images/a/3.jpg", "images/a/0.jpg"]
+
+
+def test_parts_of_a_split_are_no_classes(tmp_path: Path, write_image: Write) -> None:
+    for part in ("train", "val"):
+        for name in ("0", "1"):
+            write_image(f"images/{part}/{name}.png")
+            write_image(f"masks/{part}/{name}.png")
+    with pytest.raises(DatasetError, match="parts of a split") as error:
+        load_labelled(tmp_path)
+    one_line(error)
+
+
+@pytest.mark.parametrize("load", [load_dataset, load_labelled])
+def test_a_name_too_long_is_one_short_line(load: Callable[[Path], object]) -> None:
+    with pytest.raises(DatasetError, match="nothing there") as error:
+        load(Path("n" * 3000))
+    one_line(error)
+    assert len(str(error.value)) < 400

@@ -228,7 +228,7 @@ def test_aebad_with_something_missing(blades: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected one of AeBAD's two sets"):
         prepare_aebad(blades.parent, tmp_path / "out")
     (blades / "ground_truth/fracture/view/1.png").unlink()
-    with pytest.raises(DatasetError, match=r"expected the mask of 1.png, got nothing there"):
+    with pytest.raises(DatasetError, match=r"expected the mask of view/1.png, got nothing there"):
         prepare_aebad(blades, tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
 
