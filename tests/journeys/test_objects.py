@@ -71,7 +71,7 @@ def test_masks_from_a_folder_from_the_command_line(
     assert (pred / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert main([*again[:4], str(tmp_path / "x"), "--maps", str(masks)]) == 2
     with pytest.raises(ConfigurationError, match="the graph takes no object masks yet"):
-        export_model(ProtoAnomalyNCD.from_pretrained(run / "model"), tmp_path / "graph")
+        export_model(ProtoAnomalyNCD.from_pretrained(run / "model").model_, tmp_path / "graph")
     repeated = tmp_path / "repeated"
     assert main(["discover", "--config", str(run / "config.yaml"), "--out", str(repeated)]) == 0
     assert (repeated / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
