@@ -83,4 +83,4 @@ def _export(kind: str, folder: Path) -> Exported:
     model.classifier_.threshold = float(scores[widest : widest + 2].mean())
     model.catalogue_.rename(1, "scratch")
     model.catalogue_.merge([1, 3])
-    return Exported(model, export_model(model, folder / "export"), images, maps)
+    return Exported(model, export_model(model.model_, folder / "export"), images, maps)
