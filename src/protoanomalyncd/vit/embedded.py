@@ -27,8 +27,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from .class_row import class_row, guided_rows, patch_rows
-from .onednn_conv import fast_conv
-from .onednn_linear import fast_linear
+from .cpu_kernels import fast_conv, fast_linear
 
 __all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoanomalyncd_embedded"]
 
