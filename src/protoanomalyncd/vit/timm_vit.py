@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, heads
 from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
+from protoanomalyncd.vit.embedded import EMBEDDED
 from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
@@ -79,11 +79,15 @@ class ViTBackbone(TimmNetwork):
         frozen = self._model
         self.embed_dim = int(frozen.embed_dim)
         self.patch_size = int(frozen.patch_embed.patch_size[0])
-        self._class_key_hidden = record["architecture"] == "protoanomalyncd_embedded"
+        self._class_key_hidden = record["architecture"] == EMBEDDED
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], pretrained: bool) -> ViTBackbone:
-        """Build by timm name; see `create_backbone` and `restore_backbone`.
+    def from_record(cls, record: dict[str, Any], source: str | None = None) -> ViTBackbone:
+        """Build by timm name.
+
+        Args:
+            record: of `record`.
+            source: where timm finds the weights; None: without pretrained weights.
 
         Raises:
             ConfigurationError: the network is no vision transformer with a class token.
@@ -91,7 +95,7 @@ class ViTBackbone(TimmNetwork):
         import timm
         from timm.models.vision_transformer import VisionTransformer
 
-        source = record["source"] if pretrained else record["architecture"]
+        pretrained, source = source is not None, source or record["architecture"]
         arguments = record.get("arguments", {})
         ours = {"num_classes": 0, "dynamic_img_size": True}
         model = timm.create_model(source, pretrained=pretrained, **{**arguments, **ours})
@@ -113,7 +117,7 @@ class ViTBackbone(TimmNetwork):
         The embedded network offers its own; of any other, the tokens after a third, seven twelfths
         and five sixths of the blocks (4, 7 and 10 of 12), each L2-normalised.
         """
-        if self.own_lengths:
+        if self.prenormalised:
             own: list[Tensor] = self._model.patch_descriptors(x)
             return own
         depth = len(self._model.blocks)
