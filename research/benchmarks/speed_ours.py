@@ -25,7 +25,7 @@ from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.deployment import Runtime
 from protoanomalyncd.discovery.metrics import metrics_of
-from protoanomalyncd.vit.class_row import finish_block, heads
+from protoanomalyncd.vit.class_row import finish_block, split_heads
 from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
 from protoanomalyncd.vit.embedded import ClassBlindBlock
 
@@ -147,7 +147,7 @@ def packed_forward(backbone: Any, image: torch.Tensor, precision: str) -> torch.
 
 def unguided_block(block: Any, x: torch.Tensor) -> torch.Tensor:
     """A timm block with its attention written out, which is the quicker way here."""
-    q, k, v = heads(block.attn, fast_linear(block.attn.qkv, block.norm1(x)), 3)
+    q, k, v = split_heads(block.attn, fast_linear(block.attn.qkv, block.norm1(x)), 3)
     rows = (((q * block.attn.scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v).transpose(1, 2)
     return finish_block(block, x, rows.flatten(2))
 

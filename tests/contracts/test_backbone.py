@@ -381,8 +381,8 @@ class _Plugin:
 
     def restore(self, record: dict[str, Any]) -> Backbone:
         built: Any = restore_backbone(PLAIN)
-        built.name = "other"
-        built.record = lambda: {**self._said, "own": record["own"]}
+        described = {**self._said, "own": record["own"]}
+        built.name, built.record = "other", lambda: described
         found: Backbone = built
         return found
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .cpu_kernels import fast_linear, fast_mlp
 
-__all__ = ["class_row", "finish_block", "guided_rows", "heads", "patch_rows"]
+__all__ = ["class_row", "finish_block", "guided_rows", "patch_rows", "split_heads"]
 
 
 def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
@@ -33,7 +33,7 @@ def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"expected bias (B, G, P) = {expected}, got {tuple(bias.shape)}")
 
 
-def heads(attn: Any, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+def split_heads(attn: Any, x: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(B, N, parts * h * d) -> ``parts`` of (B, h, N, d), contiguous.
 
     One copy for all parts: products of strided heads take twice as long.
@@ -143,7 +143,7 @@ def class_row(block: nn.Module, cls: Tensor, tokens: Tensor, bias: Tensor | None
     _check(cls, tokens, bias)
     module: Any = block
     attn = module.attn
-    q, own_k, own_v = heads(attn, fast_linear(attn.qkv, module.norm1(cls)), 3)
+    q, own_k, own_v = split_heads(attn, fast_linear(attn.qkv, module.norm1(cls)), 3)
     q = attn.q_norm(q) * attn.scale
     own = (q * attn.k_norm(own_k)).sum(dim=-1, keepdim=True)
     x, gain, shift = _normalised(module.norm1, tokens)
@@ -204,7 +204,7 @@ def _patch_logits(attn: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor)
     """
     n, heads, guidances, _ = q.shape
     if not isinstance(attn.k_norm, nn.Identity):
-        (keys,) = heads(attn, F.linear(x, weight.flatten(0, 1), bias.flatten()), 1)
+        (keys,) = split_heads(attn, F.linear(x, weight.flatten(0, 1), bias.flatten()), 1)
         normalised: Tensor = attn.k_norm(keys)
         return q @ normalised.transpose(-2, -1)
     logits = _per_head(q, weight).reshape(n, heads * guidances, -1) @ x.transpose(1, 2)
@@ -266,7 +266,7 @@ def guided_rows(
     _check(x[:, :n_guidances], x[:, n_guidances:], bias)
     module: Any = block
     attn, g = module.attn, n_guidances
-    q, k, v = heads(attn, fast_linear(attn.qkv, module.norm1(x)), 3)
+    q, k, v = split_heads(attn, fast_linear(attn.qkv, module.norm1(x)), 3)
     q, k = attn.q_norm(q), attn.k_norm(k)
     if g == 1 and patch_mask is None and _written_out(q):
         together = _one_class_attention(attn, q, k, v, bias)

@@ -180,12 +180,12 @@ def _type(layer: Any, x: Tensor) -> torch.dtype | None:
     backend = torch.backends.mkldnn
     plain = (
         not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and x.is_cpu
         and type(x) in (Tensor, nn.Parameter)
         and x.numel() > 0
         and _unhooked(layer)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
         and backend.is_available()
         and getattr(backend, "enabled", True)
     )

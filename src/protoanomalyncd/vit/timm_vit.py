@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.base import Tokens
-from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, heads
+from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, split_heads
 from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
 from protoanomalyncd.vit.embedded import EMBEDDED
 from protoanomalyncd.vit.guidance import block_strengths
@@ -209,7 +209,7 @@ def _seeing_block(block: Any, x: Tensor, bias: Tensor | None) -> Tensor:
         bias: logits of the class query, (B, 1 + R + P), float32; None: unguided.
     """
     attn, n_tokens = block.attn, x.shape[1]
-    q, k, v = heads(attn, fast_linear(attn.qkv, block.norm1(x)), 3)
+    q, k, v = split_heads(attn, fast_linear(attn.qkv, block.norm1(x)), 3)
     q, k = attn.q_norm(q), attn.k_norm(k)
     class_bias = None if bias is None else bias[:, None, None]
     if class_bias is None:
