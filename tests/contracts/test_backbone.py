@@ -413,9 +413,10 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         restore_backbone(record)
     monkeypatch.setattr(module, "entry_points", _Plugin(package=False).offered)
-    for build in (lambda: restore_backbone(record), lambda: create_backbone("other")):
-        with pytest.raises(MissingDependencyError, match="No module named 'other_package'"):
-            build()
+    with pytest.raises(MissingDependencyError, match="No module named 'other_package'"):
+        restore_backbone(record)
+    with pytest.raises(MissingDependencyError, match="No module named 'other_package'"):
+        create_backbone("other")
 
 
 def test_a_backbone_that_could_not_be_restored_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

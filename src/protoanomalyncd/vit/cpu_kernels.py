@@ -181,7 +181,7 @@ def _type(layer: Any, x: Tensor) -> torch.dtype | None:
     plain = (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and x.is_cpu
         and type(x) in (Tensor, nn.Parameter)
         and x.numel() > 0
@@ -247,10 +247,11 @@ def _packed(layer: Any, dtype: torch.dtype, order: str) -> _Packed:
     found = None if of_layer is None else of_layer.get((order, dtype))
     if found is not None and found.state == state:
         return found
-    sources = tuple(None if p is None else p.detach() for p in (weight, bias))
+    sources = weight.detach(), None if bias is None else bias.detach()
     if any(p is not None and (type(p) is not Tensor or not p.is_cpu) for p in sources):
         raise TypeError(f"expected tensors on the CPU, got {sources}")
-    weight, bias = (None if p is None else p.to(dtype).contiguous() for p in sources)
+    weight = sources[0].to(dtype).contiguous()
+    bias = None if sources[1] is None else sources[1].to(dtype).contiguous()
     if order == "linear":
         weight = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1))
     else:

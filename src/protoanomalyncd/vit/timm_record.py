@@ -35,7 +35,7 @@ def refusal(record: Mapping[str, Any]) -> str | None:
     if not isinstance(record.get("name"), str):
         return f"expected a name, got {record.get('name')!r}"
     plain = isinstance(architecture, str) and architecture.replace(".", "_").isidentifier()
-    if architecture != EMBEDDED and not (plain and timm.is_model(architecture)):
+    if architecture != EMBEDDED and not (plain and timm.is_model(str(architecture))):
         return f"expected an architecture that timm knows by a plain name, got {architecture!r}"
     for name in ("mean", "std"):
         values = record.get(name, [1, 1, 1])

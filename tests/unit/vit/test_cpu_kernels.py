@@ -191,8 +191,9 @@ def test_an_image_is_the_same_in_any_company() -> None:
 @torch.no_grad()
 def test_patches_are_the_plain_embedding(norm: Any, padded: bool, dtype: torch.dtype) -> None:
     """Padded ones are left to it."""
-    options = {"norm_layer": norm, "flatten": False, "output_fmt": Format.NHWC}
-    embed = PatchEmbed(None, (4, 2), 3, 8, **options, dynamic_img_pad=padded)
+    options: dict[str, Any] = {"norm_layer": norm, "flatten": False, "output_fmt": Format.NHWC}
+    sides: Any = (4, 2)
+    embed = PatchEmbed(None, sides, 3, 8, **options, dynamic_img_pad=padded)
     x = numbers(2, 3, 13, 11) if padded else numbers(2, 3, 12, 10)
     with within(dtype):
         close(fast_patches(embed, x), embed(x), dtype)
