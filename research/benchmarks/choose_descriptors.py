@@ -179,7 +179,7 @@ class Sets:
             square = torch.from_numpy(cv2.resize(image, (side, side)))[None]
             with torch.inference_mode():
                 layers = self.backbone.patch_descriptors(self.backbone.preprocess(square))
-                found = local_descriptors(layers, self.backbone.own_lengths)[0]
+                found = local_descriptors(layers, self.backbone.prenormalised)[0]
             share = cv2.resize(
                 mask.astype(np.float32), found.shape[1:], interpolation=cv2.INTER_AREA
             )

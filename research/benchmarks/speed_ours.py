@@ -25,8 +25,9 @@ from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.deployment import Runtime
 from protoanomalyncd.discovery.metrics import metrics_of
+from protoanomalyncd.vit.class_row import finish_block, split_heads
+from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
 from protoanomalyncd.vit.embedded import ClassBlindBlock
-from protoanomalyncd.vit.packed_blocks import FastBlocks, PackedLinear, can_pack
 
 Given = dict[str, Any]
 EXPORTED = (
@@ -111,15 +112,11 @@ def guided(given: Given) -> Given:
         for precision in ("float32", "bfloat16"):
             backbone = create_backbone(name)
             encoder = GuidedEncoder(backbone, EmbeddingConfig(name, precision=precision)).eval()
-            model: Any = backbone.module()
-            packed = FastBlocks([model.patch_embed, *model.blocks])
             image = torch.randint(0, 255, (1, 224, 224, 3), dtype=torch.uint8)
             amap = torch.rand(1, 224, 224)
             runs = {
                 "plain": lambda b=backbone, p=precision, i=image: plain_forward(b, i, p),
-                "packed": lambda b=backbone, f=packed, p=precision, i=image: packed_forward(
-                    b, f, i, p
-                ),
+                "packed": lambda b=backbone, p=precision, i=image: packed_forward(b, i, p),
                 "guided": lambda e=encoder, i=image, a=amap: e(e.tokens(i, a)),
             }
             times = alternate(runs, given["repeats"])
@@ -136,16 +133,13 @@ def plain_forward(backbone: Any, image: torch.Tensor, precision: str) -> torch.T
     return out
 
 
-def packed_forward(
-    backbone: Any, layers: FastBlocks, image: torch.Tensor, precision: str
-) -> torch.Tensor:
+def packed_forward(backbone: Any, image: torch.Tensor, precision: str) -> torch.Tensor:
     """The network unguided, through the packed products that the guided one runs through."""
     model = backbone.module()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         x = backbone.preprocess(image)
-        first, *blocks = layers.layers_for(x)
-        x = model.norm_pre(model._pos_embed(first(x)))
-        for block in blocks:
+        x = model.norm_pre(model._pos_embed(fast_patches(model.patch_embed, x)))
+        for block in model.blocks:
             x = block(x) if isinstance(block, ClassBlindBlock) else unguided_block(block, x)
         out: torch.Tensor = model.norm(x)[:, 0]
     return out
@@ -153,13 +147,9 @@ def packed_forward(
 
 def unguided_block(block: Any, x: torch.Tensor) -> torch.Tensor:
     """A timm block with its attention written out, which is the quicker way here."""
-    attn, (n, n_tokens, _) = block.attn, x.shape
-    qkv = attn.qkv(block.norm1(x)).reshape(n, n_tokens, 3, attn.num_heads, attn.head_dim)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
-    rows = (((q * attn.scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v).transpose(1, 2)
-    x = x + attn.proj(rows.flatten(2))
-    out: torch.Tensor = x + block.mlp(block.norm2(x))
-    return out
+    q, k, v = split_heads(block.attn, fast_linear(block.attn.qkv, block.norm1(x)), 3)
+    rows = (((q * block.attn.scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v).transpose(1, 2)
+    return finish_block(block, x, rows.flatten(2))
 
 
 def alternate(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
@@ -182,9 +172,8 @@ def peak_arithmetic(side: int = 1024) -> dict[str, float]:
         a = torch.randn(side, side).to(dtype)
         runs = {"product": lambda x=a: x @ x}
         with torch.no_grad():
-            if can_pack(a, dtype):
-                packed = PackedLinear(a, None, dtype)
-                runs["packed"] = lambda x=a, p=packed: p(x)
+            layer = torch.nn.Linear(side, side, bias=False).to(dtype)
+            runs["packed"] = lambda x=a, p=layer: fast_linear(p, x)
         fastest = min(min(times) for times in alternate(runs, 15).values())
         found[str(dtype).removeprefix("torch.")] = 2 * side**3 / fastest / 1e9
     return found

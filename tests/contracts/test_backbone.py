@@ -14,8 +14,13 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
-from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.errors import (
+    ConfigurationError,
+    MissingDependencyError,
+    ModelFormatError,
+)
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone, restore_backbone
+from protoanomalyncd.vit import backbone as module
 from protoanomalyncd.vit.base import SeveralGuidances
 from protoanomalyncd.vit.embedded import WEIGHTS_DIR
 from tests.tiny import SIDE, network_folder
@@ -62,7 +67,7 @@ def anomaly(n: int = 3, side: int = SIDE) -> Tensor:
 
 
 def test_it_says_what_it_is(backbone: Backbone, name: str) -> None:
-    assert backbone.name == name
+    assert backbone.name == ("embedded" if name == "embedded" else "network")
     assert backbone.embed_dim > 0
     assert SIDE % backbone.patch_size == 0
     assert not backbone.module().training
@@ -268,7 +273,7 @@ def test_a_network_without_the_needed_strides_is_refused(tmp_path: Path) -> None
 
 def test_a_saved_embedded_model_is_restored_by_a_fresh_process() -> None:
     """Nothing else has registered the network with timm there."""
-    record = {"kind": "vit", "source": "", "architecture": "protoanomalyncd_embedded", "name": "e"}
+    record = {"kind": "vit", "architecture": "protoanomalyncd_embedded", "name": "e"}
     program = (
         "from protoanomalyncd.vit.backbone import restore_backbone\n"
         f"assert restore_backbone({record!r}).embed_dim == 256\n"
@@ -277,3 +282,146 @@ def test_a_saved_embedded_model_is_restored_by_a_fresh_process() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_record_holds_no_place(backbone: Backbone, name: str) -> None:
+    """Of a folder its own name is left."""
+    text = json.dumps(backbone.record())
+    assert "/" not in text
+    assert "local-dir" not in text
+    assert "source" not in backbone.record()
+
+
+PLAIN: dict[str, Any] = {
+    "kind": "vit",
+    "name": "n",
+    "architecture": "test_vit",
+    "arguments": {"depth": 2, "img_size": [64, 64], "init_values": None, "qk_norm": True},
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.2, 0.2, 0.2],
+}
+
+
+def test_a_plain_record_is_restored() -> None:
+    """Old ones say where the weights came from, which is not read."""
+    for record in (PLAIN, {**PLAIN, "source": "local-dir:/nowhere"}):
+        assert restore_backbone(record).embed_dim == 64
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"architecture": "hf-hub:someone/network"},
+        {"architecture": "hf_hub:someone/network"},
+        {"architecture": "local-dir:/somewhere"},
+        {"architecture": "test_vit/../../etc"},
+        {"architecture": "resnet_of_tomorrow"},
+        {"architecture": None},
+        {"arguments": {"checkpoint_path": "/any/file"}},
+        {"arguments": {"checkpoint_path": "weights"}},
+        {"arguments": {"checkpoint_path": 0}},
+        {"arguments": {"pretrained": True}},
+        {"arguments": {"pretrained_cfg": {"file": "/any/file"}}},
+        {"arguments": {"pretrained_cfg_overlay": {"url": "x"}}},
+        {"arguments": {"cache_dir": "here"}},
+        {"arguments": {"global_pool": "/any/file"}},
+        {"arguments": {"depth": "2"}},
+        {"arguments": {"depth": float("inf")}},
+        {"arguments": {"depth": 10**9}},
+        {"arguments": {"depth": {"of": 2}}},
+        {"arguments": {"img_size": [64] * 99}},
+        {"arguments": {"img_size": [[64], [64]]}},
+        {"arguments": {"depht": 2}},
+        {"arguments": [2]},
+        {"mean": [0, 0]},
+        {"mean": [0, 0, float("nan")]},
+        {"std": [0, 1, 1]},
+        {"std": "111"},
+        {"kind": "other"},
+        {"kind": None},
+        {"name": 3},
+    ],
+    ids=str,
+)
+def test_an_untrusted_record_is_refused_in_one_line(
+    changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before timm can open a file or ask a hub."""
+
+    def refuse(*given: object, **_: object) -> None:
+        raise AssertionError(f"opened {given}")
+
+    for place in ("load_model_config_from_hf", "load_model_config_from_path"):
+        monkeypatch.setattr(f"timm.models._factory.{place}", refuse)
+    monkeypatch.setattr("timm.models._factory.load_checkpoint", refuse)
+    with pytest.raises(ModelFormatError) as caught:
+        restore_backbone({**PLAIN, **changed})
+    assert "\n" not in str(caught.value)
+    assert "the saved model's backbone: expected" in str(caught.value)
+
+
+class _Plugin:
+    """Another package's entry point: a plain network under a name of its own."""
+
+    def __init__(self, package: bool = True, said: dict[str, Any] | None = None) -> None:
+        self.asked: list[str] = []
+        self._package, self._said = package, {"kind": "plugin", "plugin": "other"} | (said or {})
+
+    value = "other_package:backbone"
+    name = "other"
+
+    def load(self) -> Any:
+        if not self._package:
+            raise ImportError("No module named 'other_package'")
+        return self
+
+    def __call__(self, argument: str) -> Backbone:
+        self.asked.append(argument)
+        return self.restore({"own": 3})
+
+    def restore(self, record: dict[str, Any]) -> Backbone:
+        built: Any = restore_backbone(PLAIN)
+        described = {**self._said, "own": record["own"]}
+        built.name, built.record = "other", lambda: described
+        found: Backbone = built
+        return found
+
+    def offered(self, group: str, name: str | None = None) -> list[Any]:
+        return [self] if group == module.GROUP and name in (None, "other") else []
+
+
+def test_other_packages_offer_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, with an argument, and again from what they recorded."""
+    plugin = _Plugin()
+    monkeypatch.setattr(module, "entry_points", plugin.offered)
+    assert create_backbone("other").name == "other"
+    record = create_backbone("other:some:thing").record()
+    assert plugin.asked == ["", "some:thing"]
+    again = restore_backbone(json.loads(json.dumps(record)))
+    assert (again.name, again.record()) == ("other", record)
+    with pytest.raises(ModelFormatError, match="expected a complete record, got: 'own'"):
+        restore_backbone({"kind": "plugin", "plugin": "other"})
+    with pytest.raises(ConfigurationError, match="'local-dir:FOLDER', 'other' or the name"):
+        create_backbone("another")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"kind": "plugin", "plugin": "other", "own": 3}
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"entry point 'other' of the group protoanomalyncd\.backbones, found none",
+    ):
+        restore_backbone(record)
+    monkeypatch.setattr(module, "entry_points", _Plugin(package=False).offered)
+    with pytest.raises(MissingDependencyError, match="No module named 'other_package'"):
+        restore_backbone(record)
+    with pytest.raises(MissingDependencyError, match="No module named 'other_package'"):
+        create_backbone("other")
+
+
+def test_a_backbone_that_could_not_be_restored_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = _Plugin(said={"plugin": "someone"})
+    monkeypatch.setattr(module, "entry_points", plugin.offered)
+    with pytest.raises(ConfigurationError, match="'other': expected a record with") as caught:
+        create_backbone("other")
+    assert "\n" not in str(caught.value)

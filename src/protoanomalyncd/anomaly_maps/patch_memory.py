@@ -47,7 +47,7 @@ CALIBRATION_IMAGES = 200
 """Normal images that are scored without their own patches; more would only refine a quantile."""
 
 
-def local_descriptors(layers: Sequence[Tensor], own_lengths: bool = False) -> Tensor:
+def local_descriptors(layers: Sequence[Tensor], prenormalised: bool = False) -> Tensor:
     """Layers averaged over 3x3 positions, L2-normalised, brought to the finest grid and joined.
 
     The normalisation is *ours*: layers then weigh alike, and so do bright and dark, busy and plain
@@ -57,7 +57,7 @@ def local_descriptors(layers: Sequence[Tensor], own_lengths: bool = False) -> Te
 
     Args:
         layers: float (B, D_i, h_i, w_i), at least one.
-        own_lengths: leave the layers' lengths as they are; see `Backbone`.
+        prenormalised: leave the layers' lengths as they are; see `Backbone`.
 
     Returns:
         float (B, D, h, w), D the sum of the D_i, (h, w) the largest grid.
@@ -65,7 +65,7 @@ def local_descriptors(layers: Sequence[Tensor], own_lengths: bool = False) -> Te
     finest = max((layer.shape[-2:] for layer in layers), key=lambda grid: grid[0] * grid[1])
     # The border has fewer neighbours; averaging zeros in would make it look anomalous.
     pooled = [F.avg_pool2d(layer, 3, 1, 1, count_include_pad=False) for layer in layers]
-    if not own_lengths:
+    if not prenormalised:
         pooled = [F.normalize(layer, dim=1) for layer in pooled]
     resized = [
         layer
@@ -300,7 +300,7 @@ class PatchMemory:
     def _describe(self, image: ImageArray) -> Tensor:
         """uint8 (H, W, 3) -> float32 (D, h, w)."""
         layers = patch_layers(self._backbone, image, self._device)
-        return local_descriptors(layers, self._backbone.own_lengths)[0]
+        return local_descriptors(layers, self._backbone.prenormalised)[0]
 
     @torch.inference_mode()
     def _distances(self, descriptors: Tensor, excluded: Tensor | None = None) -> Tensor:

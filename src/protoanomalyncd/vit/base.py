@@ -45,14 +45,14 @@ class Backbone(Protocol):
         name: how the user called it.
         embed_dim: width C of the embedding.
         patch_size: stride of the token grid [px].
-        own_lengths: the layers of `patch_descriptors` have the lengths that they shall have in a
-            comparison; else each is brought to length one.
+        prenormalised: the layers of `patch_descriptors` come with the lengths to compare them by;
+            else each descriptor is brought to length one.
     """
 
     name: str
     embed_dim: int
     patch_size: int
-    own_lengths: bool
+    prenormalised: bool
 
     def preprocess(self, images: Tensor) -> Tensor:
         """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""

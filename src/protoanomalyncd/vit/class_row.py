@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .onednn_linear import fast_linear, fast_mlp, linear
+from .cpu_kernels import fast_linear, fast_mlp
 
-__all__ = ["class_row", "guided_rows", "patch_rows"]
+__all__ = ["class_row", "finish_block", "guided_rows", "patch_rows", "split_heads"]
 
 
 def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
@@ -33,7 +33,7 @@ def _check(cls: Tensor, tokens: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"expected bias (B, G, P) = {expected}, got {tuple(bias.shape)}")
 
 
-def _heads(attn: Any, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+def split_heads(attn: Any, x: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(B, N, parts * h * d) -> ``parts`` of (B, h, N, d), contiguous.
 
     One copy for all parts: products of strided heads take twice as long.
@@ -116,7 +116,7 @@ def _patch_attention(attn: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | 
     return out
 
 
-def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+def finish_block(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     """Projection, residuals and MLP of a block, row by row: (B, N, C) -> (B, N, C)."""
     attn = block.attn
     projected = attn.proj_drop(fast_linear(attn.proj, attn.norm(attended)))
@@ -143,7 +143,7 @@ def class_row(block: nn.Module, cls: Tensor, tokens: Tensor, bias: Tensor | None
     _check(cls, tokens, bias)
     module: Any = block
     attn = module.attn
-    q, own_k, own_v = _heads(attn, fast_linear(attn.qkv, module.norm1(cls)), 3)
+    q, own_k, own_v = split_heads(attn, fast_linear(attn.qkv, module.norm1(cls)), 3)
     q = attn.q_norm(q) * attn.scale
     own = (q * attn.k_norm(own_k)).sum(dim=-1, keepdim=True)
     x, gain, shift = _normalised(module.norm1, tokens)
@@ -153,7 +153,7 @@ def class_row(block: nn.Module, cls: Tensor, tokens: Tensor, bias: Tensor | None
         logits[..., 1:] += bias.float().unsqueeze(1)
     weights = logits.softmax(dim=-1).to(own_v.dtype)
     attended = weights[..., :1] * own_v + _patch_values(weights[..., 1:], x, *values)
-    return _finish(module, cls, attended.transpose(1, 2).flatten(2))
+    return finish_block(module, cls, attended.transpose(1, 2).flatten(2))
 
 
 def _normalised(norm: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -204,7 +204,7 @@ def _patch_logits(attn: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor)
     """
     n, heads, guidances, _ = q.shape
     if not isinstance(attn.k_norm, nn.Identity):
-        (keys,) = _heads(attn, linear(x, weight.flatten(0, 1), bias.flatten()), 1)
+        (keys,) = split_heads(attn, F.linear(x, weight.flatten(0, 1), bias.flatten()), 1)
         normalised: Tensor = attn.k_norm(keys)
         return q @ normalised.transpose(-2, -1)
     logits = _per_head(q, weight).reshape(n, heads * guidances, -1) @ x.transpose(1, 2)
@@ -266,14 +266,14 @@ def guided_rows(
     _check(x[:, :n_guidances], x[:, n_guidances:], bias)
     module: Any = block
     attn, g = module.attn, n_guidances
-    q, k, v = _heads(attn, fast_linear(attn.qkv, module.norm1(x)), 3)
+    q, k, v = split_heads(attn, fast_linear(attn.qkv, module.norm1(x)), 3)
     q, k = attn.q_norm(q), attn.k_norm(k)
     if g == 1 and patch_mask is None and _written_out(q):
         together = _one_class_attention(attn, q, k, v, bias)
-        return _finish(module, x, together.transpose(1, 2).flatten(2))
+        return finish_block(module, x, together.transpose(1, 2).flatten(2))
     patches = _patch_attention(attn, q[:, :, g:], k[:, :, g:], v[:, :, g:], patch_mask)
     attended = patches.transpose(1, 2)
     if g:
         own = _class_attention(attn, q[:, :, :g], k, v, bias)
         attended = torch.cat([own.transpose(1, 2).to(patches.dtype), attended], dim=1)
-    return _finish(module, x, attended.flatten(2))
+    return finish_block(module, x, attended.flatten(2))

@@ -27,11 +27,19 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from .class_row import class_row, guided_rows, patch_rows
-from .onednn_conv import fast_conv
-from .onednn_linear import fast_linear
+from .cpu_kernels import fast_conv, fast_linear
 
-__all__ = ["WEIGHTS_DIR", "ClassBlindBlock", "ConvStem", "EmbeddedViT", "protoanomalyncd_embedded"]
+__all__ = [
+    "EMBEDDED",
+    "WEIGHTS_DIR",
+    "ClassBlindBlock",
+    "ConvStem",
+    "EmbeddedViT",
+    "protoanomalyncd_embedded",
+]
 
+EMBEDDED = "protoanomalyncd_embedded"
+"""The network's name in timm."""
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 STEM_WIDTHS = (64, 128)
 DESCRIPTOR_WEIGHTS = (0.35, 0.35, 1.0)
@@ -179,6 +187,7 @@ class EmbeddedViT(VisionTransformer):
         self.descriptor8 = nn.Linear(c8, c8 + 1)
         self.descriptor16_middle = nn.Linear(width, width + 1)
         self.descriptor16_last = nn.Linear(width, width + 1)
+        # For studies of clustering (research/benchmarks); the weights' file holds them.
         self.pooling8 = nn.Linear(c8, c8 + 1)
         self.pooling16_middle = nn.Linear(width, width + 1)
         self.pooling16_last = nn.Linear(width, width + 1)
@@ -259,22 +268,6 @@ class EmbeddedViT(VisionTransformer):
             raise TypeError("expected a tensor of class tokens")
         return cls[:, 0] if single else cls
 
-    def embed_tokens(
-        self, block_inputs: list[Tensor], guidance_bias: Tensor | None = None
-    ) -> Tensor:
-        """Class tokens (B, G, C) from stored patch tokens, without the images.
-
-        Args:
-            block_inputs: patch tokens (B, P, C) *before* each block.
-            guidance_bias: (B, G, P), or None.
-        """
-        n_guidances = 1 if guidance_bias is None else guidance_bias.shape[1]
-        cls = self._class_tokens(block_inputs[0], n_guidances)
-        for block, tokens in zip(self.blocks, block_inputs, strict=True):
-            cls = class_row(block, cls, tokens, guidance_bias)
-        out: Tensor = self.norm(cls)
-        return out
-
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
         """Descriptors of patches for nearest-neighbour search.
 
@@ -290,29 +283,6 @@ class EmbeddedViT(VisionTransformer):
         Returns:
             (B, 129, H/8, W/8) and (B, 514, H/16, W/16).
         """
-        layers = (self.descriptor8, self.descriptor16_middle, self.descriptor16_last)
-        return self._descriptors(x, *layers)
-
-    def pooling_descriptors(self, x: Tensor) -> list[Tensor]:
-        """Descriptors of patches whose means over a region are compared, for clustering.
-
-        As :meth:`patch_descriptors`, but of the predicted features of the two ResNets alone:
-        the ViT's help to find a defect and hinder to tell its type (*ours*; chosen on
-        generated products and NEU-Seg's training split, ``research/pretraining/pooling.py``).
-
-        Args:
-            x: normalised images (B, 3, H, W).
-
-        Returns:
-            (B, 129, H/8, W/8) and (B, 514, H/16, W/16).
-        """
-        layers = (self.pooling8, self.pooling16_middle, self.pooling16_last)
-        return self._descriptors(x, *layers)
-
-    def _descriptors(
-        self, x: Tensor, fine: nn.Module, middle_layer: nn.Module, last_layer: nn.Module
-    ) -> list[Tensor]:
-        """Stages through one layer each, of fixed lengths."""
         _, s8, stride16 = self.patch_embed.stages(x)
         tokens = self.tokens_before_blocks(stride16)
         middle = tokens
@@ -321,8 +291,8 @@ class EmbeddedViT(VisionTransformer):
             if number == MIDDLE_BLOCK:
                 middle = tokens
         weight8, weight_middle, weight_last = DESCRIPTOR_WEIGHTS
-        middle = fast_linear(middle_layer, F.layer_norm(middle, middle.shape[-1:]))
-        last = fast_linear(last_layer, self.norm(tokens))
+        middle = fast_linear(self.descriptor16_middle, F.layer_norm(middle, middle.shape[-1:]))
+        last = fast_linear(self.descriptor16_last, self.norm(tokens))
         maps16 = torch.cat(
             [
                 weight_middle * F.normalize(middle, dim=-1),
@@ -331,7 +301,7 @@ class EmbeddedViT(VisionTransformer):
             dim=-1,
         )
         grid = stride16.shape[-2:]
-        descriptors8 = fast_linear(fine, s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        descriptors8 = fast_linear(self.descriptor8, s8.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         descriptors8 = weight8 * F.normalize(descriptors8, dim=1)
         return [descriptors8, maps16.transpose(1, 2).unflatten(2, (grid[0], grid[1]))]
 

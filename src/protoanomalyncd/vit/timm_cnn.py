@@ -80,15 +80,19 @@ class CNNBackbone(TimmNetwork):
         self.patch_size = _STRIDES[-1]
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], pretrained: bool) -> CNNBackbone:
-        """Build by timm name; see `create_backbone` and `restore_backbone`.
+    def from_record(cls, record: dict[str, Any], source: str | None = None) -> CNNBackbone:
+        """Build by timm name.
+
+        Args:
+            record: of `record`.
+            source: where timm finds the weights; None: without pretrained weights.
 
         Raises:
             ConfigurationError: the network has no feature maps at strides 8 and 16.
         """
         import timm
 
-        source = record["source"] if pretrained else record["architecture"]
+        pretrained, source = source is not None, source or record["architecture"]
         given: dict[str, Any] = record.get("arguments", {})
         arguments = {name: value for name, value in given.items() if name not in _CHOSEN_HERE}
         probe = timm.create_model(

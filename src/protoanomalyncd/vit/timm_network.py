@@ -35,7 +35,7 @@ class TimmNetwork:
         self._mean = torch.tensor(mean).view(3, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1)
         self.name = str(record["name"])
-        self.own_lengths = hasattr(self._model, "patch_descriptors")
+        self.prenormalised = hasattr(self._model, "patch_descriptors")
 
     def record(self) -> dict[str, Any]:
         """Architecture, normalisation and name, JSON-able."""

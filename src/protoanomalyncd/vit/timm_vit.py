@@ -20,15 +20,16 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.base import Tokens
-from protoanomalyncd.vit.class_row import class_row, guided_rows
+from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, split_heads
+from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
+from protoanomalyncd.vit.embedded import EMBEDDED
 from protoanomalyncd.vit.guidance import block_strengths
-from protoanomalyncd.vit.packed_blocks import FastBlocks
 from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
 __all__ = ["ViTBackbone", "ViTTail"]
@@ -78,12 +79,15 @@ class ViTBackbone(TimmNetwork):
         frozen = self._model
         self.embed_dim = int(frozen.embed_dim)
         self.patch_size = int(frozen.patch_embed.patch_size[0])
-        self._fast = FastBlocks([frozen.patch_embed, *frozen.blocks[:-1]])
-        self._class_key_hidden = record["architecture"] == "protoanomalyncd_embedded"
+        self._class_key_hidden = record["architecture"] == EMBEDDED
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], pretrained: bool) -> ViTBackbone:
-        """Build by timm name; see `create_backbone` and `restore_backbone`.
+    def from_record(cls, record: dict[str, Any], source: str | None = None) -> ViTBackbone:
+        """Build by timm name.
+
+        Args:
+            record: of `record`.
+            source: where timm finds the weights; None: without pretrained weights.
 
         Raises:
             ConfigurationError: the network is no vision transformer with a class token.
@@ -91,7 +95,7 @@ class ViTBackbone(TimmNetwork):
         import timm
         from timm.models.vision_transformer import VisionTransformer
 
-        source = record["source"] if pretrained else record["architecture"]
+        pretrained, source = source is not None, source or record["architecture"]
         arguments = record.get("arguments", {})
         ours = {"num_classes": 0, "dynamic_img_size": True}
         model = timm.create_model(source, pretrained=pretrained, **{**arguments, **ours})
@@ -113,7 +117,7 @@ class ViTBackbone(TimmNetwork):
         The embedded network offers its own; of any other, the tokens after a third, seven twelfths
         and five sixths of the blocks (4, 7 and 10 of 12), each L2-normalised.
         """
-        if self.own_lengths:
+        if self.prenormalised:
             own: list[Tensor] = self._model.patch_descriptors(x)
             return own
         depth = len(self._model.blocks)
@@ -121,7 +125,7 @@ class ViTBackbone(TimmNetwork):
         maps: list[Tensor] = self._model.forward_intermediates(
             x, indices=layers, intermediates_only=True
         )
-        return [torch.nn.functional.normalize(m, dim=1) for m in maps]
+        return [F.normalize(m, dim=1) for m in maps]
 
     @torch.no_grad()
     def tokens(self, x: Tensor, bias: Tensor, guidance: GuidanceConfig) -> Tokens:
@@ -138,16 +142,12 @@ class ViTBackbone(TimmNetwork):
         """
         if self._hides_class_key(guidance):
             return self.tokens_for(x, [bias], guidance)[0]
-        first, *blocks = self._fast.layers_for(x)
-        all_tokens, first_guided, strengths = self._before_blocks(first(x), guidance)
+        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
         # The class token's own key and the registers stay open.
-        row = torch.nn.functional.pad(bias.float(), (int(self._model.num_prefix_tokens), 0))
-        for number, block in enumerate(blocks):
-            all_tokens = (
-                _seeing_block(block, all_tokens, strengths[number] * row)
-                if number >= first_guided
-                else block(all_tokens)
-            )
+        row = F.pad(bias.float(), (int(self._model.num_prefix_tokens), 0))
+        for number, block in enumerate(self._model.blocks[:-1]):
+            own_row = strengths[number] * row if number >= first_guided else None
+            all_tokens = _seeing_block(block, all_tokens, own_row)
         return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * row[:, 1:])
 
     @torch.no_grad()
@@ -167,14 +167,11 @@ class ViTBackbone(TimmNetwork):
                 f"backbone {self.name!r}: expected patches that do not see the class token, to "
                 "guide it more than once; set embedding.guidance.hide_class_key to true"
             )
-        first, *blocks = self._fast.layers_for(x)
-        all_tokens, first_guided, strengths = self._before_blocks(first(x), guidance)
-        bias = torch.nn.functional.pad(
-            torch.stack(biases, dim=1), (int(self._model.num_prefix_tokens) - 1, 0)
-        )
+        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
+        bias = F.pad(torch.stack(biases, dim=1), (int(self._model.num_prefix_tokens) - 1, 0))
         n_guidances = len(biases)
         rows = torch.cat([all_tokens[:, :1].expand(-1, n_guidances, -1), all_tokens[:, 1:]], dim=1)
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(self._model.blocks[:-1]):
             row = strengths[number] * bias if number >= first_guided else None
             rows = guided_rows(block, rows, n_guidances, row)
         rest = rows[:, n_guidances:]
@@ -185,10 +182,11 @@ class ViTBackbone(TimmNetwork):
         return self._class_key_hidden if hidden is None else hidden
 
     def _before_blocks(
-        self, patches: Tensor, guidance: GuidanceConfig
+        self, x: Tensor, guidance: GuidanceConfig
     ) -> tuple[Tensor, int, list[float]]:
         """Tokens (B, 1 + R + P, C), the first guided block, and the strength of every block."""
         model = self._model
+        patches = fast_patches(model.patch_embed, x)
         all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(patches)))
         depth = len(model.blocks)
         first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
@@ -200,24 +198,25 @@ class ViTBackbone(TimmNetwork):
         return ViTTail(self._model.blocks[-1], self._model.norm).requires_grad_(True)
 
 
-def _seeing_block(block: Any, x: Tensor, bias: Tensor) -> Tensor:
-    """A timm block whose patch queries see the class key, and whose class row is guided.
+def _seeing_block(block: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """A timm block whose patch queries see the class key, and whose class row may be guided.
 
     Equal to ``block(x, attn_mask=class_row_mask(...))``.
 
     Args:
         block: timm ``vision_transformer.Block`` (no gate).
         x: class, register and patch tokens (B, 1 + R + P, C).
-        bias: logits of the class query, (B, 1 + R + P), float32.
+        bias: logits of the class query, (B, 1 + R + P), float32; None: unguided.
     """
-    attn, (n_images, n_tokens, _) = block.attn, x.shape
-    qkv = attn.qkv(block.norm1(x)).reshape(n_images, n_tokens, 3, attn.num_heads, attn.head_dim)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+    attn, n_tokens = block.attn, x.shape[1]
+    q, k, v = split_heads(attn, fast_linear(attn.qkv, block.norm1(x)), 3)
     q, k = attn.q_norm(q), attn.k_norm(k)
-    class_bias = bias[:, None, None]
-    if torch.compiler.is_compiling():
+    class_bias = None if bias is None else bias[:, None, None]
+    if class_bias is None:
+        attended = F.scaled_dot_product_attention(q, k, v)
+    elif torch.compiler.is_compiling():
         # An engine joins products, mask and softmax into one kernel; a row apart hinders it.
-        mask = torch.nn.functional.pad(class_bias, (0, 0, 0, n_tokens - 1))
+        mask = F.pad(class_bias, (0, 0, 0, n_tokens - 1))
         logits = (q * attn.scale) @ k.transpose(-2, -1) + mask
         attended = logits.softmax(dim=-1).to(v.dtype) @ v
     elif x.device.type == "cpu" and n_tokens <= _WRITTEN_OUT:
@@ -228,9 +227,6 @@ def _seeing_block(block: Any, x: Tensor, bias: Tensor) -> Tensor:
     else:
         logits = (q[:, :, :1] * attn.scale) @ k.transpose(-2, -1)
         class_row = (logits.float() + class_bias).softmax(dim=-1).to(v.dtype) @ v
-        others = torch.nn.functional.scaled_dot_product_attention(q[:, :, 1:], k, v)
+        others = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
         attended = torch.cat([class_row, others], dim=2)
-    rows = attended.transpose(1, 2).flatten(2)
-    x = x + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(attn.norm(rows)))))
-    out: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-    return out
+    return finish_block(block, x, attended.transpose(1, 2).flatten(2))

@@ -19,7 +19,7 @@ class TinyBackbone:
     name = "tiny"
     embed_dim = 16
     patch_size = 8
-    own_lengths = False
+    prenormalised = False
 
     def __init__(self, channels: tuple[int, int] = (8, 16)) -> None:
         generator = torch.Generator().manual_seed(7)

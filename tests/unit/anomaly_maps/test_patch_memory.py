@@ -253,10 +253,10 @@ def test_local_descriptors_average_neighbours_and_weigh_layers_alike() -> None:
 
 def test_layers_with_lengths_of_their_own_keep_them() -> None:
     layers = [torch.full((1, 4, 4, 6), 0.2), torch.full((1, 4, 2, 3), 0.5)]
-    out = local_descriptors(layers, own_lengths=True)
+    out = local_descriptors(layers, prenormalised=True)
     torch.testing.assert_close(out[:, :4], torch.full((1, 4, 4, 6), 0.2))
     torch.testing.assert_close(out[:, 4:], torch.full((1, 4, 4, 6), 0.5))
-    assert create_backbone("embedded").own_lengths
+    assert create_backbone("embedded").prenormalised
 
 
 def test_local_descriptors_take_the_finest_grid_wherever_it_stands() -> None:
