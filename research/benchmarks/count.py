@@ -42,8 +42,8 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
+from protoanomalyncd.discovery.count import CountData, estimate_count
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.discovery.count import Embedded, estimate_count
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.normal_reference import look_normal
 from protoanomalyncd.pipeline.stages import label_crops
@@ -178,7 +178,7 @@ class Bench:
         """Estimates, and the NMI with the truth and with each estimate that differs."""
         config = Config()
         count = estimate_count(
-            Embedded(target.views, *target.numbers),
+            CountData(target.views, *target.numbers),
             config.count,
             config.prototypes,
             seed,

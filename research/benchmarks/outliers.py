@@ -40,10 +40,8 @@ from protoanomalyncd.datasets.generated import generate
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import (
     RegionFeatures,
-    auroc,
     create_outlier_score,
     cross_fitted_scores,
-    false_positive_rate,
     image_scores,
     threshold_at,
 )
@@ -54,6 +52,7 @@ from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import read_json, write_json
 from protoanomalyncd.training import CropSet, TokenCache, Trainer, fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
+from research.benchmarks.measures import auroc, false_positive_rate
 
 SCORES: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("cosine", {}),

@@ -22,7 +22,7 @@ from protoanomalyncd.discovery.outliers import (
     create_outlier_score,
     registered,
 )
-from protoanomalyncd.prototypes.vmf import concentration, log_normaliser, shrink
+from protoanomalyncd.prototypes.vmf import concentration, fit_mixture, log_normaliser, shrink
 
 N_CLASSES = 3
 
@@ -173,6 +173,19 @@ def test_it_equals_its_oracle(score: OutlierScore, n_fitted: int) -> None:
     ]
     found, wanted = score.score(queries).double(), torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(found, wanted, atol=2e-4, rtol=2e-4)
+
+
+def test_the_density_is_the_mixtures_own() -> None:
+    """In 256 dimensions too, where densities are large: to 1e-6 of the score."""
+    points, class_ids = unit(60, 256), torch.arange(60) % 2
+    score, queries = create_outlier_score("vmf"), unit(9, 256)
+    score.fit(RegionFeatures(points, points), class_ids, unit(N_CLASSES, 256))
+    mixture = fit_mixture(
+        points.numpy(), class_ids.numpy(), "per_class", n_classes=N_CLASSES, shrinkage=10.0
+    )
+    wanted = torch.from_numpy(-mixture.log_density(queries.numpy()))
+    found = score.score(RegionFeatures(queries, queries))
+    torch.testing.assert_close(found.double(), wanted, atol=0, rtol=1e-6)
 
 
 def test_a_single_fitted_region_is_enough(score: OutlierScore) -> None:

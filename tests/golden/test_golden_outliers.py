@@ -15,10 +15,9 @@ import torch
 
 from protoanomalyncd.discovery.outliers import (
     RegionFeatures,
-    auroc,
     create_outlier_score,
-    false_positive_rate,
 )
+from research.benchmarks.measures import auroc, false_positive_rate
 
 GOLDEN = json.loads((Path(__file__).parent / "outliers.json").read_text(encoding="utf-8"))
 

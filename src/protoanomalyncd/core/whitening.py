@@ -16,7 +16,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["whitening_of"]
+__all__ = ["inverse_root", "whitening_of"]
+
+
+def inverse_root(covariance: Tensor) -> Tensor:
+    """C^(-1/2), symmetric; directions without variance become 0, as in a pseudo-inverse.
+
+    Args:
+        covariance: symmetric, of no negative eigenvalue but for rounding, (D, D).
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    floor = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
+    root = torch.where(values > floor, values, torch.inf).rsqrt()
+    matrix: Tensor = vectors * root @ vectors.T
+    return matrix
 
 
 def whitening_of(normal: Tensor, shrinkage: float) -> tuple[Tensor, Tensor] | None:
@@ -40,6 +53,5 @@ def whitening_of(normal: Tensor, shrinkage: float) -> tuple[Tensor, Tensor] | No
     if scale <= torch.finfo(torch.float32).eps ** 2:
         return None
     identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    values, vectors = torch.linalg.eigh(covariance / scale + shrinkage * identity)
-    matrix = vectors * values.rsqrt() @ vectors.T
+    matrix = inverse_root(covariance / scale + shrinkage * identity)
     return centre.to(normal.dtype), matrix.to(normal.dtype)

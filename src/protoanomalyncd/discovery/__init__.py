@@ -1,4 +1,4 @@
-"""Fifth room: classes of regions and images.
+"""Classes of regions and images.
 
 Assignment, merging of regions into images, rejection of outliers, and the metrics of the protocol.
 Source: AnomalyNCD for the merging and the protocol; the rest is named in its file. Each part is

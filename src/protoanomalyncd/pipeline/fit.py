@@ -16,7 +16,7 @@ from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import InputError
 from protoanomalyncd.core.records import CountEstimate, MapRange, Sample
 from protoanomalyncd.datasets import take_per_class
-from protoanomalyncd.discovery.count import Embedded, estimate_count
+from protoanomalyncd.discovery.count import CountData, estimate_count
 from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.localisation import ObjectLocaliser, locate_all
 from protoanomalyncd.pipeline.finish import finished_classifier
@@ -228,7 +228,7 @@ class Fit:
             self.work.on_progress("count classes", len(scores), total)
 
         estimate = estimate_count(
-            Embedded(torch.stack(views, dim=1), *numbers),
+            CountData(torch.stack(views, dim=1), *numbers),
             self.config.count,
             self.config.prototypes,
             self.config.seed,

@@ -14,6 +14,6 @@ says.
 """
 
 from protoanomalyncd.discovery.count.estimate import candidates, estimate_count
-from protoanomalyncd.discovery.count.prototype_score import Embedded
+from protoanomalyncd.discovery.count.prototype_score import CountData
 
-__all__ = ["Embedded", "candidates", "estimate_count"]
+__all__ = ["CountData", "candidates", "estimate_count"]

@@ -16,7 +16,7 @@ from protoanomalyncd.discovery.count.criteria import (
     ward_partitions,
 )
 from protoanomalyncd.discovery.count.graph import eigengaps, summed_eigengaps
-from protoanomalyncd.discovery.count.prototype_score import Embedded, prototype_score
+from protoanomalyncd.discovery.count.prototype_score import CountData, prototype_score
 
 __all__ = ["MOST_SAMPLES", "candidates", "estimate_count"]
 
@@ -51,7 +51,7 @@ def candidates(n_regions: int, n_quiet: int, config: CountConfig) -> range:
 
 
 def estimate_count(
-    data: Embedded,
+    data: CountData,
     config: CountConfig,
     prototypes: PrototypeConfig,
     seed: int,
@@ -118,11 +118,11 @@ def _spectral(z: np.ndarray, most: int) -> dict[str, dict[int, float]]:
     return {name: {k + 1: float(v) for k, v in enumerate(c)} for name, c in curves.items()}
 
 
-def _thinned(data: Embedded) -> Embedded:
+def _thinned(data: CountData) -> CountData:
     """At most `MOST_SAMPLES` of the unlabelled samples, evenly chosen; all labelled ones."""
     new = torch.nonzero(data.labels < 0).flatten()
     if len(new) <= MOST_SAMPLES:
         return data
     chosen = new[torch.linspace(0, len(new) - 1, MOST_SAMPLES).round().long()]
     keep = torch.cat([chosen, torch.nonzero(data.labels >= 0).flatten()])
-    return Embedded(data.views[keep], data.anomalous[keep], data.scores[keep], data.labels[keep])
+    return CountData(data.views[keep], data.anomalous[keep], data.scores[keep], data.labels[keep])

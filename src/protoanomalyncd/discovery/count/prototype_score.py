@@ -26,14 +26,14 @@ from protoanomalyncd.config import PrototypeConfig
 from protoanomalyncd.discovery.count.criteria import Labels
 from protoanomalyncd.training.short_prototypes import short_prototypes
 
-__all__ = ["Embedded", "centroid_score", "held_out", "prototype_score"]
+__all__ = ["CountData", "centroid_score", "held_out", "prototype_score"]
 
 SEEDS = 2
 _HELD_OUT_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
+class CountData:
     """Samples of which the classes are to be counted.
 
     Args:
@@ -94,13 +94,13 @@ def centroid_score(mu: Tensor, z: Tensor) -> float:
 
 
 def prototype_score(
-    data: Embedded, groups: Labels, with_normal: bool, config: PrototypeConfig, seed: int
+    data: CountData, groups: Labels, with_normal: bool, config: PrototypeConfig, seed: int
 ) -> float:
     """S(K) for K = number of groups, plus one where images without a region are "normal".
 
     Args:
         data: all samples.
-        groups: start: group of each sample that is shared out (`Embedded.regions`, or all
+        groups: start: group of each sample that is shared out (`CountData.regions`, or all
             unlabelled ones where there is no normal class), (m,).
         with_normal: images without a region start a prototype of their own.
         config: weights and temperatures of the training.

@@ -7,7 +7,7 @@ calibration are ours, and say so in their files.
 
     >>> score = create_outlier_score("key_value_cache")
     >>> score.arguments()
-    {'sharpness': 1.0, 'blend': 1.0, 'nearest': 5, 'frozen': True}
+    {'sharpness': 1.0, 'blend': 0.5, 'nearest': 5, 'frozen': False}
 """
 
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
@@ -19,7 +19,6 @@ from protoanomalyncd.discovery.outliers.calibrate import (
 )
 from protoanomalyncd.discovery.outliers.key_value_cache import KeyValueCache
 from protoanomalyncd.discovery.outliers.mahalanobis import Mahalanobis
-from protoanomalyncd.discovery.outliers.measures import auroc, false_positive_rate
 from protoanomalyncd.discovery.outliers.neighbour import LocalDensity, Neighbour
 from protoanomalyncd.discovery.outliers.prototypes import Cosine, Energy, Margin, Probability
 from protoanomalyncd.discovery.outliers.registry import (
@@ -41,10 +40,8 @@ __all__ = [
     "Probability",
     "RegionFeatures",
     "VonMisesFisher",
-    "auroc",
     "create_outlier_score",
     "cross_fitted_scores",
-    "false_positive_rate",
     "image_numbers",
     "image_scores",
     "register",

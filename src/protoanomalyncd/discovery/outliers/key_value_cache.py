@@ -12,13 +12,13 @@ from torch import Tensor
 
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.neighbour import own_distances, thinned
-from protoanomalyncd.discovery.outliers.registry import Embedded, register
+from protoanomalyncd.discovery.outliers.registry import PointScore, register
 
 __all__ = ["KeyValueCache"]
 
 
 @register("key_value_cache")
-class KeyValueCache(Embedded):
+class KeyValueCache(PointScore):
     """1 - the largest logit of a key-value cache blended with the prototypes, in [0, 2].
 
     Keys are the fitted crops, values their (pseudo-)labels::
@@ -54,6 +54,13 @@ class KeyValueCache(Embedded):
         own = {"sharpness": self.sharpness, "blend": self.blend, "nearest": self.nearest}
         return own | super().arguments()
 
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        super().load_state(state)
+        # Fixed here, because no exported graph can ask for them.
+        values, n_classes = self.kept("values"), len(self.kept("prototypes"))
+        self._members = [torch.nonzero(values == k).flatten() for k in range(n_classes)]
+
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         """Keep keys (M, C), their scales (M,) and values (M,), and the prototypes (K, C)."""
         kept = thinned(len(regions))
@@ -67,16 +74,18 @@ class KeyValueCache(Embedded):
 
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), in [0, 2]."""
-        keys, scales, values = (self.kept(n) for n in ("keys", "scales", "values"))
-        prototypes = self.kept("prototypes")
+        keys, scales, prototypes = (self.kept(n) for n in ("keys", "scales", "prototypes"))
         distances = (1 - self.points(regions) @ keys.T).clamp(min=0)
         affinities = torch.exp(-self.sharpness * distances / scales)
-        cache = torch.zeros((len(regions), len(prototypes)), dtype=affinities.dtype)
-        for k in values.unique().tolist():
-            own = affinities[:, values == k]
-            cache[:, k] = own.topk(min(self.nearest, own.shape[1]), dim=1).values.mean(dim=1)
+        nearest = [
+            affinities[:, own].topk(min(self.nearest, len(own)), dim=1).values.mean(dim=1)
+            if len(own)
+            else torch.zeros_like(affinities[:, 0])
+            for own in self._members
+        ]
         cosines = regions.embeddings @ prototypes.T
-        return 1 - (self.blend * cache + (1 - self.blend) * cosines).amax(dim=1)
+        blended = self.blend * torch.stack(nearest, dim=1) + (1 - self.blend) * cosines
+        return 1 - blended.amax(dim=1)
 
 
 _SCALE_NEIGHBOURS = 3

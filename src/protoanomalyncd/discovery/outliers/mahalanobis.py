@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.whitening import inverse_root
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
-from protoanomalyncd.discovery.outliers.registry import Embedded, register
+from protoanomalyncd.discovery.outliers.registry import PointScore, register
 
 __all__ = ["Mahalanobis"]
 
 
 @register("mahalanobis")
-class Mahalanobis(Embedded):
+class Mahalanobis(PointScore):
     """Half the smallest squared Mahalanobis distance to a class mean over C, at least 0.
 
     Source: [ref] deeplearning-wisc/cider, ``eval_ood.py``: means of the classes, one covariance of
@@ -52,8 +53,7 @@ class Mahalanobis(Embedded):
         spread = covariance.trace() / width
         identity = torch.eye(width, dtype=z.dtype)
         shrunk = (1 - self.shrinkage) * covariance + self.shrinkage * spread * identity
-        values, vectors = torch.linalg.eigh(torch.linalg.pinv(shrunk, hermitian=True))
-        whitening = vectors * values.clamp(min=0).sqrt()
+        whitening = inverse_root(shrunk)
         self.keep(means=means.to(prototypes.dtype), whitening=whitening.to(prototypes.dtype))
 
     def score(self, regions: RegionFeatures) -> Tensor:

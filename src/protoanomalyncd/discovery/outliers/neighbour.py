@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
-from protoanomalyncd.discovery.outliers.registry import Embedded, register
+from protoanomalyncd.discovery.outliers.registry import PointScore, register
 
 __all__ = ["MOST_KEYS", "LocalDensity", "Neighbour", "own_distances", "thinned"]
 
@@ -53,7 +53,7 @@ def own_distances(keys: Tensor, n: int) -> Tensor:
 
 
 @register("neighbour")
-class Neighbour(Embedded):
+class Neighbour(PointScore):
     """1 - cosine to the k-th most similar fitted region, in [0, 2].
 
     Source: [ref] deeplearning-wisc/cider, ``eval_ood.py``, whose score is the squared Euclidean
@@ -86,7 +86,7 @@ class Neighbour(Embedded):
 
 
 @register("local_density")
-class LocalDensity(Embedded):
+class LocalDensity(PointScore):
     """How much further away its neighbours are than they are from theirs; 1 = among its like.
 
     ::

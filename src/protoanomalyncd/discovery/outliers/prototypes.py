@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
-from protoanomalyncd.discovery.outliers.registry import Kept, register
+from protoanomalyncd.discovery.outliers.registry import Stateful, register
 
 __all__ = ["Cosine", "Energy", "Margin", "Probability"]
 
 
-class _PrototypeScore(Kept):
+class _PrototypeScore(Stateful):
     """Keeps the prototypes (K, C)."""
 
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:

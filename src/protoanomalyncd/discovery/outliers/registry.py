@@ -11,14 +11,14 @@ from protoanomalyncd.core.errors import NotFittedError
 from protoanomalyncd.core.registry import Registry
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
 
-__all__ = ["Embedded", "Kept", "create_outlier_score", "register", "registered"]
+__all__ = ["PointScore", "Stateful", "create_outlier_score", "register", "registered"]
 
 _SCORES: Registry[OutlierScore] = Registry("outliers.score")
 register, registered = _SCORES.register, _SCORES.names
 create_outlier_score = _SCORES.create
 
 
-class Kept:
+class Stateful:
     """What the scores here share: named tensors that `fit` keeps and `score` needs."""
 
     name: ClassVar[str]
@@ -40,10 +40,12 @@ class Kept:
 
     def keep(self, **tensors: Tensor) -> None:
         """Keep copies, contiguous, on the CPU."""
-        self._kept = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in tensors.items()
-        }
+        self.load_state(
+            {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in tensors.items()
+            }
+        )
 
     def kept(self, name: str) -> Tensor:
         """One of them.
@@ -58,7 +60,7 @@ class Kept:
         return self._kept[name]
 
 
-class Embedded(Kept):
+class PointScore(Stateful):
     """A score over points on the sphere: the trained embeddings, or the frozen views.
 
     Training pulls regions towards the classes that it knows, unseen ones too. The frozen views keep

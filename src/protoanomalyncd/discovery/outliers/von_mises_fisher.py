@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
-from protoanomalyncd.discovery.outliers.registry import Embedded, register
-from protoanomalyncd.prototypes.vmf import VMFMixture, fit_mixture
+from protoanomalyncd.discovery.outliers.registry import PointScore, register
+from protoanomalyncd.prototypes.vmf import fit_mixture, log_normaliser
 
 __all__ = ["VonMisesFisher"]
 
 
 @register("vmf")
-class VonMisesFisher(Embedded):
+class VonMisesFisher(PointScore):
     """-log density of the mixture whose classes are the fitted ones, of any sign.
 
     A class has its own concentration, drawn towards the shared one where it is small; so a loose
@@ -54,13 +54,18 @@ class VonMisesFisher(Embedded):
             weights=torch.from_numpy(mixture.weights),
         )
 
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        super().load_state(state)
+        # log pi_k + log C_d(kappa_k): what does not depend on a region, so that a graph needs no
+        # Bessel function.
+        kappas, width = self.kept("kappas"), self.kept("directions").shape[1]
+        normaliser = torch.from_numpy(log_normaliser(width, kappas.numpy()))
+        self._offsets = self.kept("weights").log() + normaliser
+
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), of any sign."""
-        mixture = VMFMixture(
-            directions=self.kept("directions").numpy(),
-            kappas=self.kept("kappas").numpy(),
-            weights=self.kept("weights").numpy(),
-            shared_kappa=False,
-        )
+        directions, kappas = self.kept("directions"), self.kept("kappas")
         points = self.points(regions)
-        return torch.from_numpy(-mixture.log_density(points.numpy())).to(points.dtype)
+        joint = self._offsets + kappas * (points.double() @ directions.T)
+        return -torch.logsumexp(joint, dim=1).to(points.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from protoanomalyncd.discovery.count import Embedded
+from protoanomalyncd.discovery.count import CountData
 
 
 def groups(n_groups: int, size: int, spread: float = 0.02, seed: int = 0) -> np.ndarray:
@@ -20,7 +20,7 @@ def groups(n_groups: int, size: int, spread: float = 0.02, seed: int = 0) -> np.
 
 def embedded(
     n_groups: int, size: int = 12, n_quiet: int = 0, n_base: int = 0, spread: float = 0.02
-) -> Embedded:
+) -> CountData:
     """Regions of `n_groups` kinds, images without a region, and `n_base` known kinds."""
     total = n_groups + n_base + (1 if n_quiet else 0)
     rows = groups(total, max(size, n_quiet), spread).reshape(total, -1, 32)
@@ -40,6 +40,6 @@ def embedded(
         [z, *(z + 0.3 * spread * torch.randn(z.shape, generator=generator) for _ in range(2))], 1
     )
     quiet = torch.tensor(anomalous)
-    return Embedded(
+    return CountData(
         F.normalize(views, dim=-1), quiet, torch.where(quiet, 0.9, 0.1), torch.tensor(labels)
     )

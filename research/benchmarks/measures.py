@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 __all__ = ["auroc", "false_positive_rate"]
@@ -23,11 +24,8 @@ def auroc(unseen: Tensor, known: Tensor) -> float:
     Returns:
         In [0, 1]; 0.5 = luck.
     """
-    negatives = known.double().sort().values
-    positives = unseen.double().contiguous()
-    below = torch.searchsorted(negatives, positives, right=False)
-    not_above = torch.searchsorted(negatives, positives, right=True)
-    return float((below + not_above).double().mean() / (2 * len(negatives)))
+    truth = torch.cat([torch.ones(len(unseen)), torch.zeros(len(known))])
+    return float(roc_auc_score(truth, torch.cat([unseen, known]).double()))
 
 
 def false_positive_rate(unseen: Tensor, known: Tensor, recall: float = 0.95) -> float:
