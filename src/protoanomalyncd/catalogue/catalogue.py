@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+
+from protoanomalyncd.catalogue.mergers import add_up
 from protoanomalyncd.core.errors import ConfigurationError
-from protoanomalyncd.core.records import OUTLIER, CountEstimate, Discovery
+from protoanomalyncd.core.records import (
+    OUTLIER,
+    CountEstimate,
+    Discovery,
+    ImageResult,
+    RegionResult,
+)
 
 __all__ = ["Catalogue"]
+
+_Result = TypeVar("_Result", ImageResult, RegionResult)
 
 
 class Catalogue:
@@ -48,6 +59,16 @@ class Catalogue:
     def names(self) -> tuple[str, ...]:
         """Name of each class; a merged class goes by the name of what it was merged into."""
         return tuple(self._names[self._target[k]] for k in range(len(self)))
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Name of each class by itself, mergers left out."""
+        return tuple(self._names)
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """The class that each was merged into; its own id where it was not."""
+        return tuple(self._target)
 
     @property
     def known_classes(self) -> tuple[int, ...]:
@@ -92,14 +113,16 @@ class Catalogue:
         return first
 
     def apply(self, raw: Discovery) -> Discovery:
-        """A discovery with the model's own ids -> the same in the catalogue's classes."""
-        images = tuple(dataclasses.replace(i, class_id=self._id(i.class_id)) for i in raw.images)
-        regions = tuple(dataclasses.replace(r, class_id=self._id(r.class_id)) for r in raw.regions)
+        """A discovery with the model's own ids -> the same in the catalogue's classes.
+
+        The probabilities of merged classes add up, see `mergers.add_up`; where a result has none
+        (it was read from a table), its class becomes what that one was merged into.
+        """
         return dataclasses.replace(
             raw,
             class_names=self.names,
-            images=images,
-            regions=regions,
+            images=self._told(raw.images),
+            regions=self._told(raw.regions),
             normal_class=self.normal_class,
             count=self.count,
             known_classes=self.known_classes,
@@ -128,8 +151,23 @@ class Catalogue:
         catalogue._n_known = values.get("n_known", 0)
         return catalogue
 
-    def _id(self, class_id: int) -> int:
-        return OUTLIER if class_id == OUTLIER else self._target[class_id]
+    def _told(self, results: tuple[_Result, ...]) -> tuple[_Result, ...]:
+        if not results or self._target == list(range(len(self))):
+            return results
+        if not all(result.probabilities for result in results):
+            ids = [self._target[r.class_id] if r.class_id != OUTLIER else OUTLIER for r in results]
+            sums = [result.confidence for result in results]
+        else:
+            rows = np.array([r.probabilities for r in results]).reshape(len(results), -1)
+            found, sums = (array.tolist() for array in add_up(rows, self._target))
+            ids = [
+                OUTLIER if result.class_id == OUTLIER else k
+                for result, k in zip(results, found, strict=True)
+            ]
+        return tuple(
+            dataclasses.replace(result, class_id=k, confidence=p)
+            for result, k, p in zip(results, ids, sums, strict=True)
+        )
 
     def _checked(self, class_id: int) -> int:
         if not 0 <= class_id < len(self):

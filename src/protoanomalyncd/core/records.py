@@ -133,6 +133,9 @@ class RegionResult:
         outlier_score: larger = more outlying.
         position: coordinates in the 2-D map of regions, None before it is drawn.
         descriptors: name -> value of the region's descriptors (area, elongation, ...).
+        probabilities: of the classes that may win, as the model numbers them, before any merger;
+            empty where the result was read from a table. They tell nothing beside class and
+            confidence, and take no part in comparisons.
     """
 
     region: Region
@@ -141,6 +144,7 @@ class RegionResult:
     outlier_score: float
     position: tuple[float, float] | None = None
     descriptors: Mapping[str, float] = field(default_factory=dict)
+    probabilities: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ class ImageResult:
         n_regions: number of anomalous regions (0 = nothing stood out; the whole image was
             classified instead).
         true_class: what the data set calls it, None where unknown; never read by the method.
+        probabilities: merged from its regions'; see `RegionResult`.
     """
 
     name: str
@@ -167,6 +172,7 @@ class ImageResult:
     anomaly_score: float
     n_regions: int
     true_class: str | None = None
+    probabilities: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

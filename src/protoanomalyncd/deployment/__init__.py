@@ -1,4 +1,4 @@
-"""Beyond the house: a fitted model as one graph that runs without torch.
+"""A fitted model as one graph that runs without torch.
 
     graph.py      crop and anomaly values -> class, as one torch module      (needs torch)
     formats.py    that module -> ONNX or OpenVINO                            (needs torch)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from protoanomalyncd.core.errors import ConfigurationError, OutputError
+from protoanomalyncd.catalogue.catalogue import Catalogue
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.core.version import VERSION
 from protoanomalyncd.deployment.engines import open_engine
 from protoanomalyncd.deployment.formats import (
@@ -21,15 +18,16 @@ from protoanomalyncd.deployment.formats import (
     write_onnx,
     write_openvino,
 )
-from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.deployment.graph import ClassifierGraph, exported_threshold
 from protoanomalyncd.deployment.readme import readme
-from protoanomalyncd.deployment.record import RECORD, Record, digest
+from protoanomalyncd.deployment.record import GRAPHS, RECORD, Record, digest
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
-from protoanomalyncd.storage.files import ensure_folder, write_json, write_text
+from protoanomalyncd.storage.files import write_json, write_text
+from protoanomalyncd.storage.staged_folder import StagedFolder
 from protoanomalyncd.vit.amg_vit import anomaly_values
 
 __all__ = ["export_model"]
@@ -47,7 +45,7 @@ def export_model(
     The graph is run beside the model before the folder appears under its name.
 
     Args:
-        model: fitted.
+        model: model.
         folder: new or empty.
         kind: ``onnx`` or ``openvino``.
         overwrite: replace an earlier export in `folder`.
@@ -62,34 +60,26 @@ def export_model(
     """
     folder = Path(folder)
     check_packages(kind)
-    classifier = _in_float32(model.classifier)
     if model.localiser.name != "none":
         raise ConfigurationError(
             f"export: expected a model without object localisation, got one fitted with "
             f"{model.localiser.name!r}; the graph takes no object masks yet"
         )
-    _check_target(folder, overwrite)
+    with StagedFolder(folder, marker=RECORD, what="export folder", overwrite=overwrite) as staged:
+        _write(model, kind, staged.results)
+    return folder
+
+
+def _write(model: FittedModel, kind: str, folder: Path) -> None:
+    """Write all files of an export."""
+    classifier, size = _in_float32(model.classifier), model.config.crops.size
     encoder = classifier.encoder
     check_score(classifier.outlier_score, (encoder.embed_dim, encoder.frozen_dim))
-    graph = ClassifierGraph(classifier, model.config.crops.size).eval()
-    temporary = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.tmp")
-    ensure_folder(temporary)
-    try:
-        files = _write_graph(graph, model.config.crops.size, kind, temporary)
-        _compare(classifier, temporary / files[0], kind, model.config.crops.size)
-        record = _describe(model, kind, temporary, files)
-        write_json(temporary / RECORD, record.to_dict())
-        write_text(temporary / "README.md", readme(record))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+    _write_graph(ClassifierGraph(classifier, size).eval(), size, kind, folder)
+    _compare(classifier, folder / GRAPHS[kind][0], kind, size)
+    record = _describe(model, kind, folder)
+    write_json(folder / RECORD, record.to_dict())
+    write_text(folder / "README.md", readme(record))
 
 
 def _in_float32(classifier: RegionClassifier) -> RegionClassifier:
@@ -102,31 +92,12 @@ def _in_float32(classifier: RegionClassifier) -> RegionClassifier:
     return replace(classifier, encoder=encoder)
 
 
-def _check_target(folder: Path, overwrite: bool) -> None:
-    """Refuse to replace what is no export, or was not asked to be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"export folder {folder}: expected a folder, got a file")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not (folder / RECORD).is_file():
-        raise OutputError(
-            f"export folder {folder}: expected a new or empty folder, got one with other files"
-        )
-    if not overwrite:
-        raise OutputError(
-            f"export folder {folder}: holds an export; choose another or add --overwrite"
-        )
-
-
-def _write_graph(graph: ClassifierGraph, crop_size: int, kind: str, folder: Path) -> list[str]:
-    """Write the graph; names of its files, the one to load first."""
-    onnx = folder / "model.onnx"
+def _write_graph(graph: ClassifierGraph, crop_size: int, kind: str, folder: Path) -> None:
+    onnx = folder / GRAPHS["onnx"][0]
     write_onnx(graph, crop_size, onnx)
-    if kind == "onnx":
-        return [onnx.name]
-    write_openvino(onnx, folder / "model.xml")
-    onnx.unlink()
-    return ["model.xml", "model.bin"]
+    if kind == "openvino":
+        write_openvino(onnx, folder / GRAPHS[kind][0])
+        onnx.unlink()
 
 
 def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int) -> None:
@@ -174,41 +145,49 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
 
 
 def _novel_classes(
-    catalogue: Mapping[str, Any], n_novel: int
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and mergers of the novel classes, the only ones that a graph answers with.
+    catalogue: Catalogue, n_novel: int
+) -> tuple[tuple[str, ...], tuple[int, ...], int | None]:
+    """Names, mergers and normal class of the novel classes: a graph answers with no others.
 
-    Those that were merged into a labelled class stand together under its name.
+    Those that were merged into a labelled class stand together at the first of them, under its
+    name.
     """
-    names, target = catalogue["names"], catalogue["target"][:n_novel]
+    target = catalogue.target[:n_novel]
     counts_as = tuple(t if t < n_novel else target.index(t) for t in target)
-    told = (names[k] if target[k] < n_novel else names[target[k]] for k in range(n_novel))
-    return tuple(told), counts_as
+    normal = catalogue.normal_class
+    if normal is not None and normal >= n_novel:
+        normal = target.index(normal)
+    told = (
+        catalogue.own_names[k] if target[k] < n_novel else catalogue.names[k]
+        for k in range(n_novel)
+    )
+    return tuple(told), counts_as, normal
 
 
-def _describe(model: FittedModel, kind: str, folder: Path, files: list[str]) -> Record:
-    source, classifier, catalogue = model.detector, model.classifier, model.catalogue.to_dict()
-    names, counts_as = _novel_classes(catalogue, classifier.head.n_novel)
+def _describe(model: FittedModel, kind: str, folder: Path) -> Record:
+    config, classifier, files = model.config, model.classifier, GRAPHS[kind]
+    encoder = classifier.encoder
+    names, counts_as, normal = _novel_classes(model.catalogue, classifier.head.n_novel)
     return Record(
         graph=files[0],
         kind=kind,
         files={name: digest(folder / name) for name in files},
         names=names,
         counts_as=counts_as,
-        normal_class=catalogue["normal_class"],
-        crop_size=model.config.crops.size,
-        window=classifier.encoder.config.input_size,
-        embed_dim=classifier.encoder.embed_dim,
-        mask_only=classifier.encoder.config.guidance.mask_only,
-        descriptors=() if classifier.encoder.descriptors is None else DESCRIPTORS,
+        normal_class=normal,
+        crop_size=config.crops.size,
+        window=encoder.config.input_size,
+        embed_dim=encoder.embed_dim,
+        mask_only=encoder.config.guidance.mask_only,
+        descriptors=() if encoder.descriptors is None else DESCRIPTORS,
         map_range=model.map_range,
-        maps_from=source.name,
-        coarse_smoothing=float(source.arguments().get("coarse_smoothing", 0.0)),
-        mebin=model.config.mebin,
-        crops=model.config.crops,
+        maps_from=model.detector.name,
+        coarse_smoothing=float(model.detector.arguments().get("coarse_smoothing", 0.0)),
+        mebin=config.mebin,
+        crops=config.crops,
         merge_temperature=SHARE_TEMPERATURE,
         outlier_score=classifier.outlier_score.name,
-        threshold=None if classifier.threshold is None else classifier.threshold + ROUNDING,
-        backbone=Path(classifier.encoder.backbone.name).name,
+        threshold=exported_threshold(classifier.threshold),
+        backbone=Path(encoder.backbone.name).name,
         version=VERSION,
     )

@@ -24,14 +24,20 @@ from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
 
-__all__ = ["INPUTS", "OUTPUTS", "ROUNDING", "ClassifierGraph", "ScoreGraph"]
+__all__ = ["INPUTS", "OUTPUTS", "ClassifierGraph", "ScoreGraph", "exported_threshold"]
 
 INPUTS = ("image", "anomaly", "descriptors")
 """The last one only where descriptors are part of the embedding."""
 OUTPUTS = ("embedding", "probabilities", "outlier_score", "confidence", "class_id")
-ROUNDING = 1e-5
-"""Added to the threshold: it is the score of a fitted region, which another engine's last bits
-must not reject."""
+_ROUNDING = 1e-5
+
+
+def exported_threshold(threshold: float | None) -> float | None:
+    """The threshold of a graph: a little higher than the model's.
+
+    That is the score of a fitted region, which another engine's last bits must not reject.
+    """
+    return None if threshold is None else threshold + _ROUNDING * max(1.0, abs(threshold))
 
 
 class ScoreGraph(nn.Module):
@@ -66,7 +72,7 @@ class ClassifierGraph(nn.Module):
         self.encoder = copy.deepcopy(classifier.encoder).cpu().eval()
         self.head = copy.deepcopy(classifier.head).cpu().eval()
         self.outlier = ScoreGraph(classifier.outlier_score)
-        gate = classifier.normality
+        gate = classifier.gate
         self.normality = None if gate is None else copy.deepcopy(gate).cpu().eval()
         self.temperature = classifier.temperature
         slope, shift = (
@@ -76,7 +82,7 @@ class ClassifierGraph(nn.Module):
         )
         self.register_buffer("slope", slope)
         self.register_buffer("shift", shift)
-        self.threshold = None if classifier.threshold is None else classifier.threshold + ROUNDING
+        self.threshold = exported_threshold(classifier.threshold)
         self.window = self.encoder.config.input_size
         self.offset = (crop_size - self.window) // 2
         _fix_positions(self.encoder, self.window)

@@ -1,17 +1,24 @@
-"""``export.json``: what the surroundings of a graph must know; read and written without torch."""
+"""``export.json``: what the surroundings of a graph must know; read and written without torch.
+
+An export may come from anywhere, so nothing in its record is believed: every value is checked, and
+only files beside it are opened, whose check sums it holds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
 from protoanomalyncd.core.errors import ModelFormatError, ProtoAnomalyNCDError
 from protoanomalyncd.core.records import MapRange
+from protoanomalyncd.regions.descriptors import DESCRIPTORS
 from protoanomalyncd.storage.files import read_json
 
 __all__ = ["EXPORT_FORMAT", "RECORD", "Record", "digest", "read_record"]
@@ -20,6 +27,19 @@ EXPORT_FORMAT: Final = 1
 """Version of the folder; raised when an older reader could not understand it."""
 
 RECORD: Final = "export.json"
+
+GRAPHS: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnx": ("model.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+}
+"""Files of each format: the graph, and what is loaded with it."""
+
+_LARGEST_RECORD = 10_000_000
+_MOST_CLASSES = 10_000
+_LARGEST_CROP = 4096
+_LARGEST_WIDTH = 1_000_000
+_QUOTED = 200
+"""Characters of a foreign value that a message may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +110,84 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Inverse of `to_dict`.
+        """Inverse of `to_dict`, for values that may be anything.
 
         Raises:
-            KeyError, TypeError, ValueError: something is missing or of another kind.
+            ProtoAnomalyNCDError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError:
+                something is missing, of another kind, or out of range.
         """
         rest = {k: v for k, v in values.items() if k not in ("format", "classes")}
         classes = sorted(values["classes"], key=lambda c: c["id"])
-        names = tuple(str(c["name"]) for c in classes)
-        counts_as = tuple(int(c["counts_as"]) for c in classes)
-        if [c["id"] for c in classes] != list(range(len(names))) or not classes:
-            raise ValueError("classes: expected ids 0, 1, 2, ...")
-        if not all(0 <= k < len(names) for k in counts_as):
-            raise ValueError(f"classes: expected counts_as from 0 to {len(names) - 1}")
-        rest["descriptors"] = tuple(str(name) for name in rest["descriptors"])
+        n_classes = len(classes)
+        _require(0 < n_classes <= _MOST_CLASSES, f"1 to {_MOST_CLASSES} classes", n_classes)
+        ids = [c["id"] for c in classes]
+        _require(all(type(k) is int for k in ids), "classes: whole numbers as ids", ids)
+        _require(ids == list(range(n_classes)), "classes: ids 0, 1, 2, ...", ids)
+        for c in classes:
+            _require(isinstance(c["name"], str), "classes: text as name", c["name"])
+            _whole("classes: counts_as", c["counts_as"], 0, n_classes - 1)
         rest.setdefault("coarse_smoothing", 0.0)  # exports of earlier versions
+        rest["descriptors"] = tuple(rest["descriptors"])
         rest["map_range"] = MapRange(**rest["map_range"])
         rest["mebin"] = MEBinConfig(**rest["mebin"])
         rest["crops"] = CropConfig(**rest["crops"])
-        return cls(names=names, counts_as=counts_as, **rest)
+        names, counts_as = ([c[key] for c in classes] for key in ("name", "counts_as"))
+        record = cls(names=tuple(names), counts_as=tuple(counts_as), **rest)
+        record._check()
+        return record
+
+    def _check(self) -> None:
+        """Raise ValueError where a value makes no sense."""
+        _require(self.kind in tuple(GRAPHS), f"kind: one of {', '.join(GRAPHS)}", self.kind)
+        _require(isinstance(self.files, dict), "files: names with their SHA-256", self.files)
+        for name, expected in self.files.items():
+            _require(_is_bare(name), "files: names of files in this folder", name)
+            hexadecimal = isinstance(expected, str) and re.fullmatch("[0-9a-f]{64}", expected)
+            _require(bool(hexadecimal), f"files: the SHA-256 of {name!r}", expected)
+        wanted = GRAPHS[self.kind]
+        _require(self.graph == wanted[0], f"graph: {wanted[0]}", self.graph)
+        _require(set(self.files) == set(wanted), f"files: {', '.join(wanted)}", [*self.files])
+        if self.normal_class is not None:
+            _whole("normal_class", self.normal_class, 0, len(self.names) - 1)
+        _whole("crop_size", self.crop_size, 1, _LARGEST_CROP)
+        _whole("window", self.window, 1, self.crop_size)
+        _whole("embed_dim", self.embed_dim, 1, _LARGEST_WIDTH)
+        _require(type(self.mask_only) is bool, "mask_only: true or false", self.mask_only)
+        known = self.descriptors in ((), DESCRIPTORS)
+        _require(known, f"descriptors: none, or {', '.join(DESCRIPTORS)}", self.descriptors)
+        _number("coarse_smoothing", self.coarse_smoothing, 0, 100)
+        _require(self.crops.size == self.crop_size, "crops.size: crop_size", self.crops.size)
+        # Larger ones would take memory without end.
+        _number("crops.margin", self.crops.margin, 0, 100)
+        _number("crops.max_half_side", self.crops.max_half_side, 0, 100)
+        _whole("mebin.erosion", self.mebin.erosion or 0, 0, _LARGEST_CROP)
+        _number("merge_temperature", self.merge_temperature, 1e-9, 1e9)
+        if self.threshold is not None:
+            _number("threshold", self.threshold, -1e30, 1e30)
+        for name in ("maps_from", "outlier_score", "backbone", "version"):
+            value = getattr(self, name)
+            _require(isinstance(value, str), f"{name}: text", value)
+
+
+def _require(holds: bool, expected: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f"expected {expected}; got {got!r}")
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    fits = type(value) is int and low <= value <= high
+    _require(fits, f"{name} from {low} to {high}", value)
+
+
+def _number(name: str, value: object, low: float, high: float) -> None:
+    fits = type(value) in (int, float) and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type,operator]
+    _require(fits, f"{name} from {low:g} to {high:g}", value)
+
+
+def _is_bare(name: str) -> bool:
+    """Whether this is a file's name alone, on any system."""
+    own = PurePosixPath(name).name == PureWindowsPath(name).name == name
+    return own and name not in ("", "..") and "\0" not in name
 
 
 def digest(path: Path) -> str:
@@ -129,26 +208,56 @@ def read_record(folder: Path) -> Record:
             f"{folder}: expected an exported model with {RECORD} in it, which is missing"
             f"{hint if (folder / 'model.json').is_file() else ''}"
         )
-    values = read_json(folder / RECORD)
-    if values.get("format") != EXPORT_FORMAT:
+    path = _inside(folder, RECORD)
+    if path.stat().st_size > _LARGEST_RECORD:
         raise ModelFormatError(
-            f"{folder / RECORD}: expected format {EXPORT_FORMAT}, got {values.get('format')!r}; "
-            "use the version of the package that wrote it, or export again"
+            f"{path}: expected at most {_LARGEST_RECORD} bytes, got {path.stat().st_size}; "
+            "export again"
         )
     try:
-        record = Record.from_dict(values)
-    except (ProtoAnomalyNCDError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        values = read_json(path)
+        version = repr(values.get("format"))
+        record = Record.from_dict(values) if version == str(EXPORT_FORMAT) else None
+    except ModelFormatError:
+        raise
+    except (
+        ProtoAnomalyNCDError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,  # too deeply nested
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_QUOTED]
         raise ModelFormatError(
-            f"{folder / RECORD}: expected a complete record, got {reason}; export again"
+            f"{path}: expected a complete record, got {reason}; export again"
         ) from error
+    if record is None:
+        raise ModelFormatError(
+            f"{path}: expected format {EXPORT_FORMAT}, got {version[:_QUOTED]}; "
+            "use the version of the package that wrote it, or export again"
+        )
     for name, expected in record.files.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            raise ModelFormatError(f"{folder}: expected {name} in it, which is missing")
-        if digest(path) != expected:
+        if digest(_inside(folder, name)) != expected:
             raise ModelFormatError(
-                f"{path}: expected the file that was exported, got another or a damaged one; "
-                "copy it again"
+                f"{folder / name}: expected the file that was exported, got another or a damaged "
+                "one; copy it again"
             )
     return record
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder; a link may not lead out of it.
+
+    Raises:
+        ModelFormatError: it is missing, is no regular file, or lies elsewhere.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ModelFormatError(f"{folder}: expected {name} in it, which is missing")
+    if path.resolve().parent != folder.resolve():
+        raise ModelFormatError(
+            f"{path}: expected a file of this folder, got a link to another; copy the file itself"
+        )
+    return path

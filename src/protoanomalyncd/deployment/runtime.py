@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, ImageError, InputError
+from protoanomalyncd.catalogue.mergers import add_up
+from protoanomalyncd.core.errors import (
+    AnomalyMapError,
+    ConfigurationError,
+    ImageError,
+    InputError,
+    ModelFormatError,
+)
 from protoanomalyncd.core.records import (
     OUTLIER,
     Discovery,
@@ -34,7 +41,7 @@ from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_map, smooth_coarse
 from protoanomalyncd.deployment.engines import Engine, open_engine
 from protoanomalyncd.deployment.merging import merge
-from protoanomalyncd.deployment.record import Record, read_record
+from protoanomalyncd.deployment.record import RECORD, Record, read_record
 from protoanomalyncd.regions.collect import crop_unlabelled
 
 __all__ = ["Classes", "Runtime"]
@@ -46,7 +53,7 @@ class Classes:
 
     Args:
         class_ids: index into `Runtime.class_names`, mergers done; -1 = rejected; (R,).
-        confidences: probability of the class that fits best, in [0, 1], (R,).
+        confidences: probability of the class that fits best, mergers done, in [0, 1], (R,).
         outlier_scores: larger = more outlying, (R,).
         probabilities: of all classes as the model numbers them, before any merger, (R, N).
         embeddings: unit vectors (R, C).
@@ -73,7 +80,8 @@ class Runtime:
             classified beside it; more is faster on some machines.
 
     Raises:
-        ModelFormatError: the folder is no export, incomplete or damaged.
+        ModelFormatError: the folder is no export, incomplete or damaged, or its graph does not
+            answer as its record says.
         MissingDependencyError: the engine's package is not installed.
         ConfigurationError: an argument makes no sense.
 
@@ -97,11 +105,29 @@ class Runtime:
         self.record: Record = read_record(Path(folder))
         path = Path(folder) / self.record.graph
         open_it = partial(open_engine, path, self.record.kind, engine, precision=precision)
-        self._engine = open_it(threads)
+        self._engine = self._tried(open_it(threads))
         self._workers = threads or worker_count()
         self._open_for_many = cache(partial(open_it, 1, streams=self._workers))
         self._batch_size = batch_size
-        self._target = np.array([*self.record.counts_as, OUTLIER], np.int64)
+
+    def _tried(self, engine: Engine) -> Engine:
+        """The engine, after one crop of zeros: record and graph may come from anywhere."""
+        record, side = self.record, self.record.crop_size
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "image": np.zeros((1, side, side, 3), np.uint8),
+            "anomaly": np.zeros((1, side, side), np.float32),
+        }
+        if record.descriptors:
+            inputs["descriptors"] = np.zeros((1, len(record.descriptors)), np.float32)
+        try:
+            found = engine.run(inputs)
+            said = {k: (array.shape, bool(np.isfinite(array).all())) for k, array in found.items()}
+        except Exception as error:  # each engine raises kinds of its own
+            raise ModelFormatError(_unlike(" ".join(str(error).split()))) from error
+        shapes = {k: (array.shape, True) for k, array in _zeros(record, 1).items()}
+        if said != shapes:
+            raise ModelFormatError(_unlike(f"shapes and finiteness {said}"))
+        return engine
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -153,23 +179,15 @@ class Runtime:
         inputs: dict[str, npt.NDArray[Any]] = {"image": images, "anomaly": values}
         if self.record.descriptors:
             inputs["descriptors"] = self._described(descriptors, len(images))
-        n_classes, width = len(self.record.names), self.record.embed_dim
-        rows: list[dict[str, npt.NDArray[Any]]] = [
-            {
-                "class_id": np.zeros(0, np.int64),
-                "confidence": np.zeros(0, np.float32),
-                "outlier_score": np.zeros(0, np.float32),
-                "probabilities": np.zeros((0, n_classes), np.float32),
-                "embedding": np.zeros((0, width), np.float32),
-            }
-        ]
+        rows = [_zeros(self.record)]
         for first in range(0, len(images), self._batch_size):
             some = slice(first, first + self._batch_size)
             rows.append(engine.run({name: array[some] for name, array in inputs.items()}))
         found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        class_ids, confidences = add_up(found["probabilities"], self.record.counts_as)
         return Classes(
-            self._target[found["class_id"]],
-            found["confidence"],
+            np.where(found["class_id"] == OUTLIER, OUTLIER, class_ids),
+            confidences.astype(np.float32),
             found["outlier_score"],
             found["probabilities"],
             found["embedding"],
@@ -275,23 +293,26 @@ class Runtime:
                 confidence=float(classes.confidences[r]),
                 outlier_score=float(classes.outlier_scores[r]),
                 descriptors=item.descriptors,
+                probabilities=tuple(classes.probabilities[r].tolist()),
             )
             for r, item in enumerate(items)
         )
         found = [item.region for item in items]
         areas = np.array([0.0 if region.whole_image else region.area for region in found])
         merged = merge(classes.probabilities, areas, record.merge_temperature)
+        (class_id,), (confidence,) = add_up(merged[None], record.counts_as)
         outlier = np.float32(classes.outlier_scores.max())
         rejected = record.threshold is not None and outlier > np.float32(record.threshold)
         result = ImageResult(
             name=sample.name,
             path=sample.path,
-            class_id=OUTLIER if rejected else int(self._target[merged.argmax()]),
-            confidence=float(merged.max()),
+            class_id=OUTLIER if rejected else int(class_id),
+            confidence=float(confidence),
             outlier_score=float(outlier),
             anomaly_score=float(record.map_range.normalise(amap).max()),
             n_regions=sum(not region.whole_image for region in found),
             true_class=sample.label,
+            probabilities=tuple(merged.tolist()),
         )
         return result, regions
 
@@ -343,3 +364,18 @@ class Runtime:
             )
         values = [[row[name] for name in names] for row in rows]
         return np.asarray(values, np.float32).reshape(n_crops, len(names))
+
+
+def _zeros(record: Record, n_rows: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """What a graph gives for so many crops, all zeros."""
+    return {
+        "class_id": np.zeros(n_rows, np.int64),
+        "confidence": np.zeros(n_rows, np.float32),
+        "outlier_score": np.zeros(n_rows, np.float32),
+        "probabilities": np.zeros((n_rows, len(record.names)), np.float32),
+        "embedding": np.zeros((n_rows, record.embed_dim), np.float32),
+    }
+
+
+def _unlike(reason: str) -> str:
+    return f"expected a graph that answers as {RECORD} says, got {reason[:200]}; export again"

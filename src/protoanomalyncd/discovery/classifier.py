@@ -77,6 +77,8 @@ class RegionClassifier:
         threshold: rejects what scores higher; None = nothing.
         kappas: concentrations of the N novel classes; None = 1 / temperature for all.
         normality: tells which regions look normal, and belong to novel class 0; None = none do.
+        has_normal: novel class 0 is the normal class; where the reserved prototype turned out to
+            hold defects, nothing is put there for looking normal.
     """
 
     encoder: GuidedEncoder
@@ -86,6 +88,12 @@ class RegionClassifier:
     threshold: float | None = None
     kappas: ClassKappas | None = None
     normality: NormalGate | None = None
+    has_normal: bool = True
+
+    @property
+    def gate(self) -> NormalGate | None:
+        """`normality` where it takes part."""
+        return self.normality if self.has_normal else None
 
     @torch.no_grad()
     def look(self, crops: CropSet) -> RegionFeatures:
@@ -140,11 +148,10 @@ class RegionClassifier:
 
     @torch.no_grad()
     def probabilities(self, regions: RegionFeatures, classes: Classes = "novel") -> Tensor:
-        """R regions -> `posterior`; those that look normal belong to novel class 0 (R, A)."""
-        found = self.posterior(regions.embeddings, classes)
-        if self.normality is None:
+        """R regions -> `posterior`; those that look normal belong to the normal class (R, A)."""
+        found, gate = self.posterior(regions.embeddings, classes), self.gate
+        if gate is None:
             return found
-        gate = self.normality
         rows = [gate(regions.frozen[r : r + 1].to(gate.centre)) for r in range(len(regions))]
         normal = torch.zeros_like(found)
         normal[:, 0] = 1

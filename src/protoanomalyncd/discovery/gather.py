@@ -8,7 +8,6 @@ from typing import Protocol
 import torch
 
 from protoanomalyncd.core.records import (
-    OUTLIER,
     Discovery,
     ImageResult,
     Region,
@@ -65,7 +64,8 @@ def gather(
     )
     regions = classifier.classify(features, classes)
     merged = classifier.merge(regions, image_index, areas)
-    images = [_image(found[i], merged, i) for i in range(len(found))]
+    shares = merged.probabilities.tolist()
+    images = [_image(found[i], merged, i, tuple(shares[i])) for i in range(len(found))]
     rows = _regions(found, regions)
     by_name = sorted(range(len(rows)), key=lambda r: (rows[r].region.image, rows[r].region.index))
     discovery = Discovery(
@@ -76,18 +76,19 @@ def gather(
     return discovery, FlatMap(features.embeddings, tuple(by_name), seed)
 
 
-def _image(image: _Cropped, scores: ImageScores, i: int) -> ImageResult:
-    class_id = int(scores.class_ids[i])
-    probabilities = scores.probabilities[i]
+def _image(
+    image: _Cropped, scores: ImageScores, i: int, probabilities: tuple[float, ...]
+) -> ImageResult:
     return ImageResult(
         name=image.sample.name,
         path=image.sample.path,
-        class_id=class_id,
-        confidence=float(probabilities.max() if class_id == OUTLIER else probabilities[class_id]),
+        class_id=int(scores.class_ids[i]),
+        confidence=max(probabilities),
         outlier_score=float(scores.outlier_scores[i]),
         anomaly_score=image.anomaly_score,
         n_regions=sum(not region.whole_image for region in image.regions),
         true_class=image.sample.label,
+        probabilities=probabilities,
     )
 
 
@@ -97,13 +98,15 @@ def _regions(found: Sequence[_Cropped], scores: RegionScores) -> list[RegionResu
         for image in found
         for region, d in zip(image.regions, image.descriptors, strict=True)
     ]
+    shares = scores.probabilities.tolist()
     return [
         RegionResult(
             region=region,
             class_id=int(scores.class_ids[r]),
-            confidence=float(scores.probabilities[r].max()),
+            confidence=max(shares[r]),
             outlier_score=float(scores.outlier_scores[r]),
             descriptors=descriptors,
+            probabilities=tuple(shares[r]),
         )
         for r, (region, descriptors) in enumerate(flat)
     ]

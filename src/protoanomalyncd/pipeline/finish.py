@@ -42,20 +42,22 @@ def finished_classifier(
         novel = classifier.cosines(seen.embeddings)[:, head.n_base :]
         classifier.kappas = fit_kappas(novel, learned.encoder.embed_dim)
     class_ids = classifier.probabilities(seen).argmax(dim=1)
+    in_first = crops.scores[(class_ids == 0).numpy()]
+    # The reserved prototype deserves its name only where what it holds scores low.
+    classifier.has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
+    if not classifier.has_normal:  # then nothing is put there for looking normal
+        class_ids = classifier.probabilities(seen).argmax(dim=1)
     counts = torch.bincount(class_ids, minlength=head.n_novel)
     largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
     head.reorder_novel([0, *largest_first])
     if classifier.kappas is not None:
         classifier.kappas = classifier.kappas.reordered([0, *largest_first])
     classifier.threshold = _calibrate(classifier, seen, config, parts, cropped)
-    in_first = crops.scores[(class_ids == 0).numpy()]
-    # The reserved prototype deserves its name only where what it holds scores low.
-    has_normal = in_first.size > 0 and float(in_first.mean()) < 0.5
     names = [
-        "normal" if has_normal else "defect 0",
+        "normal" if classifier.has_normal else "defect 0",
         *(f"defect {k}" for k in range(1, head.n_novel)),
     ]
-    normal = 0 if has_normal else None
+    normal = 0 if classifier.has_normal else None
     catalogue = Catalogue(names, normal, learned.count, cropped.base_classes)
     return classifier, catalogue, seen
 

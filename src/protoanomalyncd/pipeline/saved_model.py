@@ -167,6 +167,7 @@ def _classifier(
         None if rejection["threshold"] is None else float(rejection["threshold"]),
         ClassKappas.from_dict(values["kappas"]) if values.get("kappas") else None,
         _normality(encoder, config, tensors),
+        has_normal=values["catalogue"]["normal_class"] is not None,
     )
     _try(classifier)
     return classifier

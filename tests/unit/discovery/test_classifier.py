@@ -83,7 +83,7 @@ def test_known_classes_win_where_they_may(classifier: RegionClassifier) -> None:
 def test_known_classes_are_merged_into_images_too(classifier: RegionClassifier) -> None:
     result = collect(classifier, [cropped("a.png", 0.4, 0.01)], near(0, 1), classes="all")
     assert result.images[0].class_id == N_NOVEL
-    assert result.class_name(N_NOVEL) == "known"
+    assert result.class_name(N_NOVEL) == "class 3"
     assert collect(classifier, [cropped("a.png", 0.4)], near(0)).images[0].class_id < N_NOVEL
 
 
@@ -157,8 +157,8 @@ def cropped(name: str, *areas: float, whole: bool = False) -> Cropped:
 
 def collect(classifier: RegionClassifier, found: list[Cropped], z: Tensor, **more: Any) -> Any:
     skipped = more.get("skipped", [])
-    names, classes = ("a", "b", "c", "known"), more.get("classes", "novel")
-    return gather(classifier, names, found, features(z), skipped, None, 0, classes)
+    classes = more.get("classes", "novel")
+    return gather(classifier, found, features(z), skipped, None, 0, classes)
 
 
 def test_results_are_sorted_by_name_and_keep_their_own_values(
