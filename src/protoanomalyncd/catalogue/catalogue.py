@@ -131,8 +131,8 @@ class Catalogue:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {
-            "names": self._names,
-            "target": self._target,
+            "names": list(self._names),
+            "target": list(self._target),
             "normal_class": self.normal_class,
             "count": None if self.count is None else self.count.to_dict(),
             "n_known": self._n_known,
@@ -140,15 +140,22 @@ class Catalogue:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Catalogue:
-        """Inverse of `to_dict`."""
-        count = values.get("count")
-        catalogue = cls(
-            values["names"],
-            values["normal_class"],
-            None if count is None else CountEstimate.from_dict(count),
-        )
-        catalogue._target = list(values["target"])
-        catalogue._n_known = values.get("n_known", 0)
+        """Inverse of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing, of another kind or out of range.
+        """
+        count, names, target = values.get("count"), list(values["names"]), list(values["target"])
+        normal, n_known = values["normal_class"], values.get("n_known", 0)
+        ids = [*target, *([] if normal is None else [normal])]
+        if not all(isinstance(name, str) for name in names) or len(target) != len(names):
+            raise ValueError("catalogue: expected names, and a target for each")
+        if not all(type(k) is int and 0 <= k < len(names) for k in ids):
+            raise ValueError(f"catalogue: expected classes from 0 to {len(names) - 1}")
+        if type(n_known) is not int or not 0 <= n_known <= len(names):
+            raise ValueError(f"catalogue: expected n_known from 0 to {len(names)}")
+        catalogue = cls(names, normal, None if count is None else CountEstimate.from_dict(count))
+        catalogue._target, catalogue._n_known = target, n_known
         return catalogue
 
     def _told(self, results: tuple[_Result, ...]) -> tuple[_Result, ...]:

@@ -15,7 +15,6 @@ import pytest
 import protoanomalyncd.vit.embedded  # noqa: F401  (registers the embedded network with timm)
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.config import OutlierConfig, PrototypeConfig
-from protoanomalyncd.deployment import export_model
 from tests.tiny import network_folder, tiny_config, tiny_images, tiny_labelled, tiny_maps
 
 NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -66,7 +65,7 @@ def _export(kind: str, folder: Path) -> Exported:
     maps = tiny_maps(images, folder / "maps")
     config = tiny_config(
         network,
-        outliers=OutlierConfig("cosine", 0.2),
+        outliers=OutlierConfig(false_rejection_rate=0.2),  # by the default score
         # An untrained network puts all regions close together: prototypes that settled among them
         # would leave no distance that an engine's last bits do not exceed.
         prototypes=PrototypeConfig(kappa="per_class" if kind == "vit" else "shared", settle=False),
@@ -83,4 +82,4 @@ def _export(kind: str, folder: Path) -> Exported:
     model.classifier_.threshold = float(scores[widest : widest + 2].mean())
     model.catalogue_.rename(1, "scratch")
     model.catalogue_.merge([1, 3])
-    return Exported(model, export_model(model.model_, folder / "export"), images, maps)
+    return Exported(model, model.export(folder / "export"), images, maps)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd import ProtoAnomalyNCD
-from protoanomalyncd.catalogue.catalogue import Catalogue
+from protoanomalyncd.catalogue import Catalogue
+from protoanomalyncd.catalogue.mergers import add_up
 from protoanomalyncd.core.errors import (
     ConfigurationError,
     InputError,
@@ -25,9 +26,13 @@ from protoanomalyncd.core.errors import (
 )
 from protoanomalyncd.deployment import Runtime, export_model, formats
 from protoanomalyncd.deployment.export import _compare, _novel_classes
-from protoanomalyncd.deployment.graph import ROUNDING, ClassifierGraph
+from protoanomalyncd.deployment.graph import ClassifierGraph, exported_threshold
 from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.discovery.outliers import RegionFeatures
+from protoanomalyncd.discovery.outliers import (
+    RegionFeatures,
+    create_outlier_score,
+    registered,
+)
 from protoanomalyncd.regions import DESCRIPTORS
 from protoanomalyncd.vit.amg_vit import anomaly_values
 from tests.tiny import random_crops
@@ -43,7 +48,10 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
     crops, model = random_crops(n_crops), exported.model
     described = [dict(zip(DESCRIPTORS, map(float, row), strict=True)) for row in crops.descriptors]
     expected = model.classifier_.classify(model.classifier_.look(crops))
-    names = [model.catalogue_.to_dict()["target"][k] if k >= 0 else -1 for k in expected.class_ids]
+    ids, sums = add_up(expected.probabilities.numpy(), model.catalogue_.target)
+    names = [
+        -1 if own == -1 else k for own, k in zip(expected.class_ids.tolist(), ids, strict=True)
+    ]
     for batch_size in (1, n_crops):
         runtime = Runtime(exported.folder, engine=engine, batch_size=batch_size)
         found = runtime.classify(crops.images, crops.maps, crops.masks, described)
@@ -53,7 +61,7 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
             (found.embeddings, expected.embeddings),
             (found.probabilities, expected.probabilities),
             (found.outlier_scores, expected.outlier_scores),
-            (found.confidences, expected.probabilities.amax(dim=1)),
+            (found.confidences, torch.from_numpy(sums)),
         ):
             np.testing.assert_allclose(values, wanted.numpy(), atol=1e-4)
 
@@ -76,6 +84,8 @@ def test_regions_that_look_normal_are_so_in_the_graph(exported_cnn: Exported) ->
     assert (probabilities[:, 0] == 1).sum() == 3
     assert class_ids.tolist() == expected.class_ids.tolist()
     torch.testing.assert_close(probabilities, expected.probabilities, atol=1e-4, rtol=0)
+    graph = ClassifierGraph(dataclasses.replace(classifier, has_normal=False), 80)
+    assert graph.normality is None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -101,6 +111,33 @@ def _assert_same(found: Any, expected: Any) -> None:
         found = dataclasses.replace(found, **{name: 0.0})
         expected = dataclasses.replace(expected, **{name: 0.0})
     assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("name", registered())
+def test_every_outlier_score_is_exported(
+    exported_cnn: Exported, tmp_path: Path, name: str, kind: str
+) -> None:
+    """Fitted on the model's own regions, with a threshold among their scores."""
+    crops, model = random_crops(24), exported_cnn.model.model_
+    seen = model.classifier.look(crops)
+    score, head = create_outlier_score(name), model.classifier.head
+    places = model.classifier.prototype_of(model.classifier.posterior(seen.embeddings).argmax(1))
+    score.fit(seen[:16], places[:16], head.prototypes.detach())
+    scores = score.score(seen).sort().values
+    widest = int((scores[6:] - scores[5:-1]).argmax()) + 5
+    classifier = dataclasses.replace(
+        model.classifier,
+        outlier_score=score,
+        threshold=float(scores[widest : widest + 2].double().mean()),
+    )
+    folder = export_model(dataclasses.replace(model, classifier=classifier), tmp_path / "e", kind)
+    expected = classifier.classify(seen)
+    found = Runtime(folder).classify(crops.images, crops.maps, crops.masks)
+    wanted = expected.outlier_scores.numpy()
+    np.testing.assert_allclose(found.outlier_scores, wanted, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(found.class_ids == -1, expected.class_ids == -1)
+    assert 0 < (found.class_ids == -1).sum() < 24
 
 
 def test_an_image_alone_equals_the_image_in_its_folder(exported_cnn: Exported) -> None:
@@ -144,9 +181,15 @@ def test_the_folder_says_what_it_holds(exported_cnn: Exported) -> None:
     assert values["map_range"]["high"] == exported_cnn.model.map_range_.high
     threshold = exported_cnn.model.classifier_.threshold
     assert threshold is not None
-    assert values["threshold"] == threshold + ROUNDING
+    assert values["threshold"] == exported_threshold(threshold) == pytest.approx(threshold + 1e-5)
     page = (exported_cnn.folder / "README.md").read_text(encoding="utf-8")
-    for words in ("- 1: scratch", "counts as 1", "(B, 80, 80, 3)", "`cosine`", "onnxruntime"):
+    for words in (
+        "- 1: scratch",
+        "counts as 1",
+        "(B, 80, 80, 3)",
+        "`key_value_cache`",
+        "onnxruntime",
+    ):
         assert words in page
     assert "{" not in page
 
@@ -227,7 +270,7 @@ def test_other_files_are_never_replaced(exported_cnn: Exported, tmp_path: Path) 
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="expected a new or empty folder, got one with other"):
         exported_cnn.model.export(tmp_path, overwrite=True)
-    with pytest.raises(OutputError, match="holds an export; choose another or add --overwrite"):
+    with pytest.raises(OutputError, match="holds finished results; choose another folder or add"):
         exported_cnn.model.export(exported_cnn.folder)
     with pytest.raises(OutputError, match="expected a folder, got a file"):
         exported_cnn.model.export(tmp_path / "mine.txt")
@@ -249,9 +292,22 @@ def test_a_failed_export_leaves_nothing(
 def test_the_record_holds_novel_classes_only() -> None:
     catalogue = Catalogue(["normal", "a", "b", "c"], 0, known=["scratch", "x"])
     catalogue.merge([4, 3, 1])
-    names, counts_as = _novel_classes(catalogue.to_dict(), 4)
+    names, counts_as, normal = _novel_classes(catalogue, 4)
     assert names == ("normal", "scratch", "b", "scratch")
     assert counts_as == (0, 1, 2, 1)
+    assert normal == 0
+
+
+@pytest.mark.parametrize(("merged", "normal"), [([4, 0], 0), ([5, 2, 0], 0), ([2, 0], 2), ([], 0)])
+def test_the_normal_class_of_a_record_is_one_of_its_own(merged: list[int], normal: int) -> None:
+    """Also where normal was merged into a labelled class, of which the graph knows nothing."""
+    catalogue = Catalogue(["normal", "a", "b", "c"], 0, known=["scratch", "x"])
+    if merged:
+        catalogue.merge(merged)
+    names, counts_as, found = _novel_classes(catalogue, 4)
+    assert found == normal == counts_as[0]
+    assert len(names) == len(counts_as) == 4
+    assert _novel_classes(Catalogue(["a", "b"], None), 2)[2] is None
 
 
 def test_a_model_in_half_precision_becomes_a_graph_in_single(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.core.records import OUTLIER, Region, Sample, Skipped
+from protoanomalyncd.core.records import OUTLIER, Region, Sample
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.gather import gather
 from protoanomalyncd.discovery.normality import NormalGate
@@ -68,6 +68,34 @@ def test_regions_that_look_normal_are_the_first_class(classifier: RegionClassifi
         assert found.probabilities[0, 0] == 1
 
 
+def test_where_the_first_class_is_not_normal_nothing_is_put_there(
+    classifier: RegionClassifier,
+) -> None:
+    regions = features(near(1, 3, 2))
+    expected = classifier.classify(regions)
+    classifier.normality = NormalGate(64, 0.9)
+    classifier.normality.limit.fill_(9.0)  # everything looks normal
+    assert classifier.classify(regions).class_ids.tolist() == [0, 0, 0]
+    classifier.has_normal = False
+    assert torch.equal(classifier.classify(regions).probabilities, expected.probabilities)
+
+
+def test_results_keep_the_probabilities_of_all_classes(classifier: RegionClassifier) -> None:
+    found = [cropped("b.png", 0.2, 0.1), cropped("a.png", 0.3)]
+    z = near(1, 2, 3)
+    for classes, width in (("novel", N_NOVEL), ("all", N_NOVEL + N_BASE)):
+        result = collect(classifier, found, z, classes=classes)
+        posterior = classifier.classify(features(z), classes).probabilities
+        assert [r.probabilities for r in result.regions] == [
+            tuple(posterior[i].tolist()) for i in (2, 0, 1)
+        ]
+        for one in (*result.images, *result.regions):
+            assert len(one.probabilities) == width
+            assert max(one.probabilities) == one.confidence
+            assert one.probabilities[one.class_id] == one.confidence
+            assert "probabilities" not in repr(one)
+
+
 def test_known_classes_win_where_they_may(classifier: RegionClassifier) -> None:
     regions = features(near(1, 3, 2, 0))
     found = classifier.classify(regions, "all")
@@ -83,7 +111,7 @@ def test_known_classes_win_where_they_may(classifier: RegionClassifier) -> None:
 def test_known_classes_are_merged_into_images_too(classifier: RegionClassifier) -> None:
     result = collect(classifier, [cropped("a.png", 0.4, 0.01)], near(0, 1), classes="all")
     assert result.images[0].class_id == N_NOVEL
-    assert result.class_name(N_NOVEL) == "class 3"
+    assert result.class_name(N_NOVEL) == "known"
     assert collect(classifier, [cropped("a.png", 0.4)], near(0)).images[0].class_id < N_NOVEL
 
 
@@ -156,21 +184,15 @@ def cropped(name: str, *areas: float, whole: bool = False) -> Cropped:
 
 
 def collect(classifier: RegionClassifier, found: list[Cropped], z: Tensor, **more: Any) -> Any:
-    skipped = more.get("skipped", [])
-    classes = more.get("classes", "novel")
-    return gather(classifier, found, features(z), skipped, None, 0, classes)
+    names, classes = ("a", "b", "c", "known"), more.get("classes", "novel")
+    return gather(classifier, names, found, features(z), 0, classes)[0]
 
 
 def test_results_are_sorted_by_name_and_keep_their_own_values(
     classifier: RegionClassifier,
 ) -> None:
     found = [cropped("z.png", 0.2, 0.1), cropped("a.png", 0.3), cropped("m.png", 1.0, whole=True)]
-    result = collect(
-        classifier,
-        found,
-        near(1, 1, 2, 3),
-        skipped=[Skipped("y.png", "late"), Skipped("b.png", "early")],
-    )
+    result = collect(classifier, found, near(1, 1, 2, 3))
     assert [i.name for i in result.images] == ["a.png", "m.png", "z.png"]
     assert [i.class_id for i in result.images] == [1, 2, 0]
     assert [i.n_regions for i in result.images] == [1, 0, 2]
@@ -179,7 +201,6 @@ def test_results_are_sorted_by_name_and_keep_their_own_values(
     assert [r.class_id for r in result.regions] == [1, 2, 0, 0]
     assert result.regions[2].descriptors == {"area": 0.2}
     assert all(r.position is None for r in result.regions)  # drawn when a report asks for it
-    assert [s.name for s in result.skipped] == ["b.png", "y.png"]
     assert all(0 < i.confidence <= 1 for i in result.images)
 
 
@@ -197,6 +218,5 @@ def test_the_order_of_the_images_changes_nothing_but_the_map(classifier: RegionC
 
 
 def test_no_image_is_no_discovery(classifier: RegionClassifier) -> None:
-    result = collect(classifier, [], torch.zeros(0, 64), skipped=[Skipped("a.png", "why")])
+    result = collect(classifier, [], torch.zeros(0, 64))
     assert result.images == result.regions == ()
-    assert result.skipped[0].reason == "why"
