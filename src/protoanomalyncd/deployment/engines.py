@@ -77,7 +77,8 @@ class _OpenVino:
             # Not pinned to a core: the threads that cut the next images need it in between.
             options |= {"NUM_STREAMS": streams, "ENABLE_CPU_PINNING": False}
         self._model = core.compile_model(core.read_model(str(path)), "CPU", options)
-        self._outputs = [output.any_name for output in self._model.outputs]
+        # Where two tensors became one it goes by both names.
+        self._outputs = [(n, name) for n, o in enumerate(self._model.outputs) for name in o.names]
         self._own = threading.local()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -85,7 +86,7 @@ class _OpenVino:
         if not hasattr(self._own, "request"):
             self._own.request = self._model.create_infer_request()
         found = self._own.request.infer(dict(inputs))
-        return {name: np.array(found[name]) for name in self._outputs}
+        return {name: np.array(found[n]) for n, name in self._outputs}
 
 
 ENGINES: dict[str, Callable[[Path, int | None, int, bool], Engine]] = {

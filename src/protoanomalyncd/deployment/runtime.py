@@ -119,13 +119,13 @@ class Runtime:
         }
         if record.descriptors:
             inputs["descriptors"] = np.zeros((1, len(record.descriptors)), np.float32)
+        wanted = {k: (array.shape, True) for k, array in _zeros(record, 1).items()}
         try:
             found = engine.run(inputs)
-            said = {k: (array.shape, bool(np.isfinite(array).all())) for k, array in found.items()}
+            said = {k: (found[k].shape, bool(np.isfinite(found[k]).all())) for k in wanted}
         except Exception as error:  # each engine raises kinds of its own
             raise ModelFormatError(_unlike(" ".join(str(error).split()))) from error
-        shapes = {k: (array.shape, True) for k, array in _zeros(record, 1).items()}
-        if said != shapes:
+        if said != wanted:
             raise ModelFormatError(_unlike(f"shapes and finiteness {said}"))
         return engine
 

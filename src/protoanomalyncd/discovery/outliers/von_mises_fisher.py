@@ -16,6 +16,9 @@ from protoanomalyncd.prototypes.vmf import fit_mixture, log_normaliser
 
 __all__ = ["VonMisesFisher"]
 
+_NEVER = -1e30
+"""In place of log 0."""
+
 
 @register("vmf")
 class VonMisesFisher(PointScore):
@@ -61,11 +64,15 @@ class VonMisesFisher(PointScore):
         # Bessel function.
         kappas, width = self.kept("kappas"), self.kept("directions").shape[1]
         normaliser = torch.from_numpy(log_normaliser(width, kappas.numpy()))
-        self._offsets = self.kept("weights").log() + normaliser
+        # An empty class has the weight 0; its logarithm stays finite for the engines.
+        self._offsets = self.kept("weights").log().clamp(min=_NEVER) + normaliser
 
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), of any sign."""
         directions, kappas = self.kept("directions"), self.kept("kappas")
         points = self.points(regions)
         joint = self._offsets + kappas * (points.double() @ directions.T)
-        return -torch.logsumexp(joint, dim=1).to(points.dtype)
+        # Spelled out: not every engine's own form is safe from infinity.
+        top = joint.amax(dim=1)
+        total = torch.exp(joint - top[:, None]).sum(dim=1)
+        return -(top + total.log()).to(points.dtype)
