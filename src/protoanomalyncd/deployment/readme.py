@@ -20,7 +20,7 @@ Written by ProtoAnomalyNCD {version}: backbone `{backbone}`, {n} classes. Runs w
 {classes}
 
 To rename a class edit its `name` in `export.json`; to merge it into another set `counts_as` to that
-one's `id`. Class id -1 is an outlier: {rejection}.
+one's `id`: their probabilities add up. Class id -1 is an outlier: {rejection}.
 
 ## From images and anomaly maps
 
@@ -51,11 +51,13 @@ Any program that runs {format} can do without this package.
 
 | output | type | shape | what |
 |---|---|---|---|
-| `class_id` | int64 | (B,) | `id` in `export.json` (look up its `counts_as`); -1 = outlier |
-| `confidence` | float32 | (B,) | largest probability |
+| `class_id` | int64 | (B,) | `id` in `export.json`, before any merger; -1 = outlier |
+| `confidence` | float32 | (B,) | largest probability, before any merger |
 | `outlier_score` | float32 | (B,) | score `{score}`; larger = more outlying |
 | `probabilities` | float32 | (B, {n}) | of each class |
 | `embedding` | float32 | (B, {width}) | of unit length |
+
+Where classes are merged, add up the probabilities of each `counts_as`; the largest sum wins.
 
 A map goes in on the range above, clipped to [0, 1]. Only the central {window} x {window} px of a
 crop are seen. Mean and deviation, pooling to patches and guidance are inside.

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from protoanomalyncd.core.records import FloatArray, ImageArray
 from protoanomalyncd.deployment import Runtime
 from protoanomalyncd.deployment.merging import merge
 from protoanomalyncd.discovery.merge_regions import merge_regions
+from protoanomalyncd.regions import DESCRIPTORS
 from tests.tiny import random_crops
 from tests.unit.deployment.conftest import Exported
 
+NAN, INFINITY = float("nan"), float("inf")
 WITHOUT = """
 import sys
 
@@ -59,8 +61,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_package_itself_imports_no_torch() -> None:
-    done = python("import protoanomalyncd, sys\nassert 'torch' not in sys.modules")
+@pytest.mark.parametrize("module", ["protoanomalyncd", "protoanomalyncd.deployment.runtime"])
+def test_importing_it_imports_no_torch(module: str) -> None:
+    done = python(f"import {module}, sys\nassert not {{'torch', 'timm'}} & {{*sys.modules}}")
     assert done.returncode == 0, done.stderr
 
 
@@ -161,8 +164,8 @@ def _garbage_with_its_own_digest(folder: Path) -> None:
         (_edit(lambda v: v.pop("map_range")), "expected a complete record, got KeyError"),
         (_edit(lambda v: v.update(other=1)), "expected a complete record, got TypeError"),
         (_edit(lambda v: v["mebin"].update(step=0)), "mebin.step: expected 1 to 64"),
-        (_edit(lambda v: v["classes"][1].update(counts_as=9)), "expected counts_as from 0 to 3"),
-        (_edit(lambda v: v["classes"].pop(0)), "expected ids 0, 1, 2"),
+        (_edit(lambda v: v["classes"][1].update(counts_as=9)), "counts_as from 0 to 3; got 9"),
+        (_edit(lambda v: v["classes"].pop(0)), "ids 0, 1, 2"),
         (_garbage_with_its_own_digest, "expected a graph that onnxruntime can load"),
     ],
 )
@@ -175,6 +178,107 @@ def test_a_damaged_folder_is_told_in_one_line(
         Runtime(folder)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+FOREIGN: Mapping[str, Any] = {
+    "graph": ["../model.onnx", "/etc/model.onnx", "other.onnx", "", None, 3, ["model.onnx"]],
+    "kind": ["openvino", "x", None, ["onnx"]],
+    "files": [
+        {},
+        [],
+        None,
+        {"model.onnx": 3},
+        {"model.onnx": "0" * 63},
+        {"../model.onnx": "0" * 64},
+        {"/etc/passwd": "0" * 64},
+        {"..\\model.onnx": "0" * 64},
+        {"..": "0" * 64},
+        {"other.onnx": "0" * 64},
+    ],
+    "classes": [[], None, 3, "x", [3], {}, [{"id": 0}], [{"id": 0.0, "name": "a", "counts_as": 0}]]
+    + [[{"id": 0, "name": name, "counts_as": k}] for name, k in ((3, 0), ("a", 1), ("a", 0.0))]
+    + [[{"id": 0, "name": "a", "counts_as": 0}]],  # the graph answers with four
+    "normal_class": [4, -1, "0", 0.0, True],
+    "crop_size": [81, 0, -80, 10**9, 80.0, "80", None, True],
+    "window": [81, 0, "64", None],
+    "embed_dim": [7, 0, -1, 2**40, "x", 1.5],
+    "mask_only": [0, "no", None],
+    "descriptors": [["x"], "log_area", 3, [["log_area"]], [*DESCRIPTORS]],
+    "map_range": [{}, {"low": 1, "high": 0}, {"low": NAN, "high": 1}, {"low": "0", "high": 1}, 3],
+    "coarse_smoothing": [-1, NAN, INFINITY, 1e9, "1"],
+    "mebin": [3, {"step": "x"}, {"erosion": 10**9}, {"other": 1}, None],
+    "crops": [3, {"size": 81}, {"size": 80, "margin": 1e300}, {"size": 80, "max_half_side": 1e9}],
+    "merge_temperature": [0, -1, NAN, 10**400, "x", None],
+    "threshold": [NAN, -INFINITY, 10**400, "0.5", [0.5]],
+    "maps_from": [3, None],
+    "outlier_score": [3],
+    "backbone": [{}],
+    "version": [1],
+    "format": [99, True, 1.0, "1", None, [1], "9" * 1000],
+}
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+def test_a_record_from_anywhere_is_not_believed(
+    exported_cnn: Exported, tmp_path: Path, key: str
+) -> None:
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    good = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    wide, deep = "9" * 100_000, []
+    for _ in range(900):
+        deep = [deep]
+    for value in (*FOREIGN[key], wide, [wide], {wide: wide}, deep):
+        if key in ("maps_from", "outlier_score", "backbone", "version") and value is wide:
+            continue  # told to nobody
+        (folder / "export.json").write_text(json.dumps(good | {key: value}), encoding="utf-8")
+        with pytest.raises(ModelFormatError) as caught:
+            Runtime(folder)
+        said = str(caught.value).replace(str(folder), "")
+        assert "\n" not in said
+        assert len(said) < 450, value
+    (folder / "export.json").write_text(json.dumps(good), encoding="utf-8")
+    Runtime(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[" * 100_000, b"[]", b"3", b"NaN", b" " * 10**7 + b"{}"]
+)
+def test_a_record_that_is_none(exported_cnn: Exported, tmp_path: Path, content: bytes) -> None:
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    (folder / "export.json").write_bytes(content)
+    with pytest.raises(ModelFormatError) as caught:
+        Runtime(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "export.json"])
+def test_no_link_leads_out_of_the_folder(exported_cnn: Exported, tmp_path: Path, name: str) -> None:
+    """Even to the very same file; a link within the folder is one of its files."""
+    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
+    (folder / name).unlink()
+    (folder / name).symlink_to(exported_cnn.folder / name)
+    with pytest.raises(ModelFormatError, match="expected a file of this folder, got a link"):
+        Runtime(folder)
+    (folder / name).unlink()
+    shutil.copy(exported_cnn.folder / name, folder / "other")
+    (folder / name).symlink_to("other")
+    Runtime(folder)
+
+
+def test_the_weights_of_an_openvino_graph_are_checked_too(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    folder = exported_cnn.model.export(tmp_path / "e", "openvino")
+    record = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    weights = bytearray((folder / "model.bin").read_bytes())
+    weights[100] ^= 1
+    (folder / "model.bin").write_bytes(weights)
+    with pytest.raises(ModelFormatError, match="got another or a damaged one"):
+        Runtime(folder)
+    del record["files"]["model.bin"]
+    (folder / "export.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ModelFormatError, match=r"expected files: model.xml, model.bin"):
+        Runtime(folder)
 
 
 def test_a_models_own_folder_is_no_export(exported_cnn: Exported, tmp_path: Path) -> None:
@@ -195,6 +299,25 @@ def test_names_and_mergers_are_edited_without_a_new_export(
     assert after.class_ids.tolist() == [0 if k == 2 else k for k in before.class_ids.tolist()]
     assert runtime.class_names[2] == runtime.class_names[0]
     assert runtime.class_name(-1) == "outlier"
+
+
+def test_halves_of_a_defect_that_were_merged_win_together(
+    exported_cnn: Exported, tmp_path: Path
+) -> None:
+    """As in the catalogue: the record's mergers add probabilities up before the largest wins."""
+    folder, crops = shutil.copytree(exported_cnn.folder, tmp_path / "e"), random_crops(12)
+    _edit(lambda v: [c.update(counts_as=min(c["id"], 1)) for c in v["classes"]])(folder)
+    runtime = Runtime(folder)
+    found = runtime.classify(crops.images, crops.maps, crops.masks)
+    shares = found.probabilities.astype(np.float64)
+    both = np.stack([shares[:, 0], shares[:, 1:].sum(axis=1)], axis=1)
+    kept = found.class_ids != -1
+    assert np.array_equal(found.class_ids[kept], both.argmax(axis=1)[kept])
+    np.testing.assert_allclose(found.confidences, both.max(axis=1), rtol=1e-6)
+    images = runtime.classify_folder(exported_cnn.images, exported_cnn.maps).images
+    for image in images:
+        row = np.array(image.probabilities)
+        assert image.confidence == pytest.approx(max(row[0], row[1:].sum()))
 
 
 def test_crops_do_not_depend_on_what_is_beside_them(exported_cnn: Exported) -> None:
