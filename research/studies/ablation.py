@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from protoanomalyncd.config import Config
-from protoanomalyncd.core.records import Sample
+from protoanomalyncd.core.records import Progress, Sample
 from protoanomalyncd.datasets import Dataset, content_key, load_dataset, load_labelled
-from protoanomalyncd.core.records import Progress
 from protoanomalyncd.storage.files import ensure_folder, read_json, write_json, write_text
 from protoanomalyncd.storage.staged_folder import fingerprint
 from research.studies.outcomes import Outcome, markdown_table, write_results

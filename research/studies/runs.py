@@ -13,13 +13,13 @@ from torch import Tensor
 
 from protoanomalyncd.config import Config, GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError, DatasetError
+from protoanomalyncd.core.records import Progress
 from protoanomalyncd.datasets import Dataset, LabelledSet
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.localisation.choice import choose_localiser
 from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.core.records import Progress
 from protoanomalyncd.pipeline.stages import CroppedImage
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone

@@ -20,13 +20,13 @@ from protoanomalyncd.deployment.formats import (
 )
 from protoanomalyncd.deployment.graph import ClassifierGraph, exported_threshold
 from protoanomalyncd.deployment.readme import readme
-from protoanomalyncd.deployment.record import GRAPHS, RECORD, Record, digest
+from protoanomalyncd.deployment.record import GRAPHS, RECORD, Record
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
-from protoanomalyncd.storage.files import write_json, write_text
+from protoanomalyncd.storage.files import sha256_of, write_json, write_text
 from protoanomalyncd.storage.staged_folder import StagedFolder
 from protoanomalyncd.vit.amg_vit import anomaly_values
 
@@ -171,7 +171,7 @@ def _describe(model: FittedModel, kind: str, folder: Path) -> Record:
     return Record(
         graph=files[0],
         kind=kind,
-        files={name: digest(folder / name) for name in files},
+        files={name: sha256_of(folder / name) for name in files},
         names=names,
         counts_as=counts_as,
         normal_class=normal,

@@ -7,7 +7,6 @@ only files beside it are opened, whose check sums it holds.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -19,9 +18,9 @@ from protoanomalyncd.config import CropConfig, MEBinConfig
 from protoanomalyncd.core.errors import ModelFormatError, ProtoAnomalyNCDError
 from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.regions.descriptors import DESCRIPTORS
-from protoanomalyncd.storage.files import read_json
+from protoanomalyncd.storage.files import read_json, sha256_of
 
-__all__ = ["EXPORT_FORMAT", "RECORD", "Record", "digest", "read_record"]
+__all__ = ["EXPORT_FORMAT", "RECORD", "Record", "read_record"]
 
 EXPORT_FORMAT: Final = 1
 """Version of the folder; raised when an older reader could not understand it."""
@@ -190,12 +189,6 @@ def _is_bare(name: str) -> bool:
     return own and name not in ("", "..") and "\0" not in name
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_record(folder: Path) -> Record:
     """Read ``export.json`` and check that the graph's files are those that were written.
 
@@ -239,7 +232,7 @@ def read_record(folder: Path) -> Record:
             "use the version of the package that wrote it, or export again"
         )
     for name, expected in record.files.items():
-        if digest(_inside(folder, name)) != expected:
+        if sha256_of(_inside(folder, name)) != expected:
             raise ModelFormatError(
                 f"{folder / name}: expected the file that was exported, got another or a damaged "
                 "one; copy it again"

@@ -146,11 +146,12 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
 
 
 def _garbage_with_its_own_digest(folder: Path) -> None:
-    from protoanomalyncd.deployment.record import digest
+    from protoanomalyncd.deployment.record import 
+from protoanomalyncd.storage.files import sha256_of
 
     path = folder / "model.onnx"
     path.write_bytes(b"no graph")
-    _edit(lambda v: v["files"].update({"model.onnx": digest(path)}))(folder)
+    _edit(lambda v: v["files"].update({"model.onnx": sha256_of(path)}))(folder)
 
 
 @pytest.mark.parametrize(
