@@ -146,8 +146,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
 
 
 def _garbage_with_its_own_digest(folder: Path) -> None:
-    from protoanomalyncd.deployment.record import 
-from protoanomalyncd.storage.files import sha256_of
+    from protoanomalyncd.storage.files import sha256_of
 
     path = folder / "model.onnx"
     path.write_bytes(b"no graph")
