@@ -39,8 +39,8 @@ def test_the_drawn_tree_is_the_real_tree() -> None:
     assert drawn_tree() == real_tree()
 
 
-def test_all_errors_are_exported_and_nothing_else() -> None:
-    assert set(errors.__all__) == set(real_tree())
+def test_all_errors_are_exported() -> None:
+    assert set(errors.__all__) == {*real_tree(), "reason", "shown"}
 
 
 def test_every_error_says_what_it_is_for() -> None:
@@ -48,7 +48,7 @@ def test_every_error_says_what_it_is_for() -> None:
         assert getattr(errors, name).__doc__, name
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@pytest.mark.parametrize("name", sorted(real_tree()))
 def test_one_handler_catches_all(name: str) -> None:
     with pytest.raises(errors.ProtoAnomalyNCDError, match=r"^expected a, got b; do c$"):
         raise getattr(errors, name)("expected a, got b; do c")

@@ -114,6 +114,6 @@ def test_everything_public_is_exported() -> None:
         name
         for name, value in vars(records).items()
         if getattr(value, "__module__", None) == records.__name__
-        or name in {"OUTLIER", "Box", "FloatArray", "ImageArray", "MaskArray"}
+        or name in {"OUTLIER", "Box", "FloatArray", "ImageArray", "MaskArray", "Progress"}
     }
     assert set(records.__all__) == public
