@@ -70,7 +70,7 @@ def anomalyncd(epochs: int) -> Row:
         return Row(ANOMALYNCD, settings)
     shorter = {
         "training": settings["training"] | {"epochs": epochs},
-        "prototypes": settings["prototypes"] | {"target_warmup_epochs": min(40, epochs)},
+        "published": settings["published"] | {"target_warmup_epochs": min(40, epochs)},
     }
     return Row(f"{ANOMALYNCD}, {epochs} epochs", settings | shorter)
 

@@ -24,12 +24,13 @@ from PIL import Image
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.records import Region
-from protoanomalyncd.datasets import load_dataset, load_labelled, read_image
-from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.datasets import read_image
 from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.regions.crops import cut
-from protoanomalyncd.regions.mebin import binarise
-from protoanomalyncd.vit import create_backbone
+from protoanomalyncd.pipeline.inputs import Inputs
+from protoanomalyncd.pipeline.workspace import Workspace
+from research.published import Published, steps_of
+from research.published.binarisation import reference_binarise
+from research.published.regions import reference_cut
 from research.studies.outcomes import Outcome
 
 ROW = "AnomalyNCD, its own code"
@@ -74,23 +75,22 @@ def reference_row(
 
 def write_crops(config: Config, data: dict[str, Path | None], folder: Path) -> int:
     """Crops and masks as PNG, scores as JSON; returns the number of images."""
-    dataset = load_dataset(Path(str(data["images"])))
-    base = load_labelled(Path(str(data["labelled"])))
-    fit = Fit(config, folder / "fit", _silent, list(dataset.skipped))
-    source = ProtoAnomalyNCD(config)._create_source(
-        create_backbone(config.embedding.backbone), dataset, data["maps"]
-    )
-    ordered, store = fit.score(source, dataset)
-    found, _, known = fit.cut(ordered, store, base)
+    inputs = Inputs.read(str(data["images"]), str(data["labelled"]), data["maps"])
+    work = Workspace.open(folder / "fit", config.localiser.mask_maps, inputs.dataset.skipped)
+    steps = steps_of(Published(mebin="reference", crops="reference"))
+    fit = Fit(config, inputs, work, steps=steps)
+    scored = fit.score(fit.locate())
+    cropped = fit.cut(scored)
+    found, known = cropped.images, cropped.known
     scores: dict[str, dict[str, float]] = {}
     for number, image in enumerate(found):
         kind = str(image.sample.label)
-        amap = store.get(image.sample.name)
-        mask = binarise(amap, fit.map_range, config.mebin).mask
-        picture, normalised = read_image(image.sample.path), fit.map_range.normalise(amap)
+        amap = work.maps.get(image.sample.name)
+        mask = reference_binarise(amap, scored.map_range).mask
+        picture, normalised = read_image(image.sample.path), scored.map_range.normalise(amap)
         for region in image.regions:
             name = f"{number:05d}_crop{region.index}.png"
-            pair = _at_full_size(picture, mask, normalised, region, config)
+            pair = _at_full_size(picture, mask, normalised, region)
             _save(folder / "crops" / "tiles", kind, name, *pair)
             scores.setdefault(kind, {})[name] = region.score
     (folder / "crops" / "scores_json").mkdir(parents=True, exist_ok=True)
@@ -99,21 +99,20 @@ def write_crops(config: Config, data: dict[str, Path | None], folder: Path) -> i
     if known is None:
         raise ValueError("expected a labelled base set, got none")
     for number, label in enumerate(known.labels):
-        kind, name = fit.base_classes[int(label)], f"{number:05d}.png"
+        kind, name = cropped.base_classes[int(label)], f"{number:05d}.png"
         mask_of = known.masks[number].astype(np.uint8) * 255
         _save(folder / BASE, kind, name, np.asarray(known.images[number]), mask_of)
     return len(found)
 
 
 def _at_full_size(
-    picture: np.ndarray, mask: np.ndarray, amap: np.ndarray, region: Region, config: Config
+    picture: np.ndarray, mask: np.ndarray, amap: np.ndarray, region: Region
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crop and mask (0 or 255) with the pixels of the original: the reference resizes itself."""
     if region.whole_image:
         return picture, np.zeros(picture.shape[:2], np.uint8)
     x0, y0, x1, y1 = region.crop_box
-    settings = dataclasses.replace(config.crops, size=max(32, x1 - x0, y1 - y0))
-    crop = cut(picture, mask, amap, region, settings)
+    crop = reference_cut(picture, mask, amap, region, max(32, x1 - x0, y1 - y0))
     return crop.image, crop.mask.astype(np.uint8) * 255
 
 
@@ -121,10 +120,6 @@ def _save(folder: Path, kind: str, name: str, image: np.ndarray, mask: np.ndarra
     for below, values in (("images", image), ("masks", mask)):
         (folder / below / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(folder / below / kind / name)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 def in_bfloat16(forward: Any) -> Any:

@@ -13,6 +13,7 @@ MTD is not read.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import tempfile
@@ -231,7 +232,8 @@ def pool(name: str, crops: CropSet, types: list[str], work: Path, fit: Fit | Non
     encoder = GuidedEncoder(create_backbone("embedded"), Config().embedding)
     if fit is not None:  # true masks come without maps: nothing says what is normal
         fit.meet_normal(encoder, crops)
-    cache = fill_token_cache(work / "tokens", crops, encoder, VIEWS - 1, seed=0)
+    training = dataclasses.replace(Config().training, views=VIEWS - 1)
+    cache = fill_token_cache(work / "tokens", crops, encoder, training, seed=0)
     z = sum(embed_cache(encoder, cache, range(v, v + 1)).double() for v in range(VIEWS))
     unit = torch.nn.functional.normalize(torch.as_tensor(z), dim=1).numpy()
     quiet = ~crops.anomalous

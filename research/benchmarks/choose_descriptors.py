@@ -45,7 +45,14 @@ from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import write_json
 from protoanomalyncd.storage.tensors import write_tensors
-from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
+from protoanomalyncd.training import (
+    CropSet,
+    Samples,
+    TokenCache,
+    Trainer,
+    embed_cache,
+    fill_token_cache,
+)
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 from research.benchmarks.choose_training import TrialSet, silent
 
@@ -143,7 +150,8 @@ class Sets:
 
     def _tokens(self, crops: CropSet, folder: Path) -> TokenCache:
         encoder = GuidedEncoder(self.backbone, Config().embedding)
-        return fill_token_cache(folder, crops, encoder, VIEWS, seed=0)
+        training = dataclasses.replace(Config().training, views=VIEWS)
+        return fill_token_cache(folder, crops, encoder, training, seed=0)
 
     def _unlabelled(self, name: str) -> tuple[CropSet, list[str]]:
         folder, config = self.cache / name, Config()
@@ -270,7 +278,7 @@ def train(
         encoder,
         head,
         cache,
-        *everything.tensors(),
+        Samples.of(everything),
         config.training,
         config.prototypes,
         seed,

@@ -31,8 +31,14 @@ from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.prototypes.class_kappas import fit_kappas
-from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
+from protoanomalyncd.training import (
+    CropSet,
+    Samples,
+    TokenCache,
+    Trainer,
+    embed_cache,
+    fill_token_cache,
+)
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 
@@ -51,10 +57,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "entropy_weight 0.5": {"prototypes": {"entropy_weight": 0.5}},
     "entropy_weight 4": {"prototypes": {"entropy_weight": 4.0}},
     "no labelled terms": {"prototypes": {"supervised_weight": 0.0}},
-    "ema prototypes": {"prototypes": {"update": "ema"}},
-    "normal parts 0.1": {"prototypes": {"normal_part_weight": 0.1}},
-    "normal parts 0.5": {"prototypes": {"normal_part_weight": 0.5}},
-    "kappa per class": {"prototypes": {"kappa": "per_class"}},
 }
 
 
@@ -137,7 +139,7 @@ def kmeans(trial: TrialSet, backbone: Backbone, guidance: GuidanceConfig) -> lis
     for image, mask, amap in zip(
         trial.crops.images, trial.crops.masks, trial.crops.maps, strict=True
     ):
-        window, values = plain_view(image, mask, amap, config.input_size)
+        window, values = plain_view(image, encoder.guide_values(mask, amap), config.input_size)
         rows.append(encoder.embed(torch.from_numpy(window)[None], torch.from_numpy(values)[None]))
     points = torch.cat(rows).numpy()
     with threadpool_limits(1):
@@ -152,8 +154,7 @@ def tokens(trial: TrialSet, backbone: Backbone, folder: Path) -> TokenCache:
     """Stored tokens of the set and its base."""
     everything = CropSet.concatenate(trial.crops, trial.base)
     encoder = GuidedEncoder(backbone, Config().embedding)
-    views = Config().training.views
-    return fill_token_cache(folder, everything, encoder, views, seed=0, normal_parts=True)
+    return fill_token_cache(folder, everything, encoder, Config().training, seed=0)
 
 
 def train(
@@ -172,23 +173,19 @@ def train(
         encoder.descriptors.fit(torch.tensor(trial.crops.descriptors))
     n_base = int(trial.base.labels.max()) + 1
     head = PrototypeHead(encoder.embed_dim, n_base, trial.n_classes, n_fixed=encoder.n_fixed)
-    prototypes = dataclasses.replace(config.prototypes, **variant.get("prototypes", {}))
     trainer = Trainer(
         encoder,
         head,
         cache,
-        *everything.tensors(),
+        Samples.of(everything),
         dataclasses.replace(config.training, **variant.get("training", {})),
-        prototypes,
+        dataclasses.replace(config.prototypes, **variant.get("prototypes", {})),
         seed,
     )
     trainer.run()
     with torch.no_grad():
         plain = embed_cache(encoder, cache, range(1))[: len(trial.crops)]
         cosines = head(plain)[:, head.n_base :]
-        if prototypes.kappa == "per_class":
-            kappas = fit_kappas(cosines, encoder.embed_dim)
-            cosines = kappas.logits(cosines, prototypes.temperature)
         found = cosines.argmax(dim=1).tolist()
     return evaluate(trial.types, found).nmi
 

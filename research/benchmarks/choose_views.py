@@ -32,7 +32,14 @@ from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.stages import CroppedImage
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
+from protoanomalyncd.training import (
+    CropSet,
+    Samples,
+    TokenCache,
+    Trainer,
+    embed_cache,
+    fill_token_cache,
+)
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 
 VIEWS = (1, 2, 4, 8, 16)
@@ -72,21 +79,14 @@ class Trial:
     def tokens(self, n_views: int, seed: int, name: str) -> TokenCache:
         """Stored tokens of so many augmented views."""
         encoder, _ = self.encoder(0)
-        return fill_token_cache(self.work / name, self.everything, encoder, n_views, seed)
+        training = dataclasses.replace(self.config.training, views=n_views)
+        return fill_token_cache(self.work / name, self.everything, encoder, training, seed)
 
     def trainer(self, cache: TokenCache, seed: int) -> Trainer:
         """Ready to run."""
         encoder, head = self.encoder(seed)
-        every = self.everything
-        return Trainer(
-            encoder,
-            head,
-            cache,
-            *every.tensors(),
-            self.config.training,
-            self.config.prototypes,
-            seed,
-        )
+        samples, config = Samples.of(self.everything), self.config
+        return Trainer(encoder, head, cache, samples, config.training, config.prototypes, seed)
 
     @torch.no_grad()
     def nmi(self, trainer: Trainer) -> float:
@@ -116,12 +116,13 @@ def train_fresh(trial: Trial, seed: int) -> float:
     with tempfile.TemporaryDirectory(dir=trial.work) as folder:
         name = Path(folder).name
         trainer = trial.trainer(trial.tokens(2, 1000 * (seed + 1), f"{name}/0"), seed)
-        trainer._place_prototypes()
-        for epoch in range(trial.config.training.epochs):
-            if epoch:
-                fresh = 1000 * (seed + 1) + epoch
-                trainer.cache = trial.tokens(2, fresh, f"{name}/{epoch}")
-            trainer._epoch(epoch)
+
+        def renew(done: int, total: int, _: dict[str, float]) -> None:
+            if done < total:
+                fresh = 1000 * (seed + 1) + done
+                trainer.cache = trial.tokens(2, fresh, f"{name}/{done}")
+
+        trainer.run(on_progress=renew)
         return trial.nmi(trainer)
 
 

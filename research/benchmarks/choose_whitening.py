@@ -8,7 +8,8 @@ Prints the tables of ``docs/defaults.md``::
 Sets: `research.benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
 (mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
 regions merged into images; images without a region are a class of their own, and regions that look
-normal with them (`embedding.verify`); with the region's patches beside the class token too
+normal with them (`embedding.normal_gate_quantile`); with the region's patches beside the class
+token too
 (`embedding.patch_weight`). No MTD image is read.
 """
 
@@ -133,15 +134,15 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
             gate = NormalGate(frozen.shape[1], share)
             gate.fit(frozen_normal)
             holds = crops.anomalous & ~gate(frozen).numpy()
-            out[f"whitening {shrinkage}, verify {share}"] = clustered(z, holds, found)
-            if share != config.embedding.verify:
+            out[f"whitening {shrinkage}, gate {share}"] = clustered(z, holds, found)
+            if share != config.embedding.normal_gate_quantile:
                 continue
             patches = NormalWhitening(tokens.shape[1], shrinkage)
             patches.fit(GuidedEncoder.patches_of(frozen_normal))
             p = patches(GuidedEncoder.patches_of(frozen))
             for weight in PATCH_WEIGHTS:
                 beside = torch.cat([(1 - weight) ** 0.5 * z, weight**0.5 * p], dim=1)
-                title = f"whitening {shrinkage}, verify {share}, patches {weight}"
+                title = f"whitening {shrinkage}, gate {share}, patches {weight}"
                 out[title] = clustered(beside, holds, found)
     return out
 
@@ -150,8 +151,12 @@ def plain_views(encoder: GuidedEncoder, crops: CropSet) -> tuple[Tensor, Tensor]
     """Unit class tokens and frozen views of plain views."""
     rows = []
     for crop in zip(crops.images, crops.masks, crops.maps, strict=True):
-        window, values = plain_view(*crop, encoder.config.input_size)
-        rows.append(encoder.look(torch.from_numpy(window)[None], torch.from_numpy(values)[None]))
+        image, mask, amap = crop
+        guide = encoder.guide_values(mask, amap)
+        window, values = plain_view(image, guide, encoder.config.input_size)
+        rows.append(
+            encoder.features(torch.from_numpy(window)[None], torch.from_numpy(values)[None])
+        )
     return torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
 
 

@@ -19,6 +19,7 @@ from protoanomalyncd.config import Config, EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.datasets import load_dataset, read_image
 from protoanomalyncd.datasets.generated import generate
 from protoanomalyncd.pipeline.fit import Fit
+from protoanomalyncd.regions import guide_values
 from protoanomalyncd.regions.collect import crop_unlabelled
 from protoanomalyncd.regions.mebin import binarise
 from protoanomalyncd.training.views import plain_view
@@ -67,7 +68,9 @@ def draw(work: Path, options: argparse.Namespace) -> None:
     crop = regions[0].crop
     panels = [image, heat_over(image, normalised), grey, boxed, crop.image]
     _write(options.out / "concept_regions.png", panels)
-    window, values = plain_view(crop.image, crop.mask, crop.amap, config.embedding.input_size)
+    window, values = plain_view(
+        crop.image, guide_values(crop.mask, crop.amap), config.embedding.input_size
+    )
     n = window.shape[0] // backbone.patch_size
     pooled = pool_to_grid(torch.from_numpy(values)[None], (n, n))
     soft = attention_bias(pooled, None, GuidanceConfig())[0].reshape(n, n).numpy()

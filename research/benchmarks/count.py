@@ -48,7 +48,14 @@ from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.normal_reference import look_normal
 from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.training import CropSet, TokenCache, Trainer, embed_cache, fill_token_cache
+from protoanomalyncd.training import (
+    CropSet,
+    Samples,
+    TokenCache,
+    Trainer,
+    embed_cache,
+    fill_token_cache,
+)
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 from research.benchmarks.count_page import METHODS, SEEDS, page
 
@@ -81,9 +88,9 @@ class Target:
     encoder: Callable[[], GuidedEncoder]
 
     @property
-    def numbers(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`anomalous`, scores and labels, as trainer and estimate take them."""
-        return self.anomalous, *self.crops.tensors()[1:]
+    def samples(self) -> Samples:
+        """`anomalous`, scores and labels, as the trainer takes them."""
+        return dataclasses.replace(Samples.of(self.crops), anomalous=self.anomalous)
 
     @property
     def truth(self) -> int:
@@ -178,7 +185,12 @@ class Bench:
         """Estimates, and the NMI with the truth and with each estimate that differs."""
         config = Config()
         count = estimate_count(
-            CountData(target.views, *target.numbers),
+            CountData(
+                target.views,
+                target.samples.anomalous,
+                target.samples.scores,
+                target.samples.labels,
+            ),
             config.count,
             config.prototypes,
             seed,
@@ -215,7 +227,7 @@ class Bench:
             encoder,
             head,
             target.cache,
-            *target.numbers,
+            target.samples,
             config.training,
             config.prototypes,
             seed,
@@ -293,13 +305,12 @@ class Bench:
             return fresh
 
         encoder = make()
-        cache = fill_token_cache(
-            work / "tokens", everything, encoder, Config().training.views, seed=0
-        )
+        cache = fill_token_cache(work / "tokens", everything, encoder, Config().training, seed=0)
         views = [embed_cache(encoder, cache, range(v, v + 1)) for v in range(COUNT_VIEWS)]
-        anomalous, _, labels = everything.tensors()
+        samples = Samples.of(everything)
+        anomalous = samples.anomalous
         if fit is not None and fit.normality is not None:
-            anomalous &= (labels >= 0) | ~look_normal(fit.normality, cache)
+            anomalous &= (samples.labels >= 0) | ~look_normal(fit.normality, cache)
         return Target(everything, types, cache, torch.stack(views, dim=1), anomalous, make)
 
     def _neu(self, split: str) -> Path:

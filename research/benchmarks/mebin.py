@@ -26,9 +26,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from protoanomalyncd.config import MEBinConfig
 from protoanomalyncd.core.records import MapRange
-from protoanomalyncd.regions import binarise
+from research.published.binarisation import reference_binarise
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,13 +51,12 @@ def reference_sweep(checkout: Path, maps: list[np.ndarray], threads: int = 1) ->
 
 
 def our_sweep(maps: list[np.ndarray], threads: int) -> np.ndarray:
-    """Masks of `binarise` in reference mode; OpenCV frees Python's lock, so threads help."""
+    """Masks of `reference_binarise`; OpenCV frees Python's lock, so threads help."""
     cv2.setNumThreads(1)
     maxima = [int(m.max()) for m in maps]
     one = partial(
-        binarise,
+        reference_binarise,
         map_range=MapRange(min(maxima), max(maxima)),
-        config=MEBinConfig(mode="reference"),
     )
     if threads == 1:
         return np.stack([one(m).mask for m in maps])

@@ -117,6 +117,7 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     from protoanomalyncd.config import GuidanceConfig
     from protoanomalyncd.discovery.merge_regions import merge_regions
     from protoanomalyncd.discovery.metrics import evaluate
+    from protoanomalyncd.regions import guide_values
     from protoanomalyncd.regions.crop_set import CropSet
     from protoanomalyncd.training.views import plain_view
     from protoanomalyncd.vit import GuidedEncoder
@@ -134,7 +135,7 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     encoder = GuidedEncoder(model.classifier_.encoder.backbone, unguided).to(device)
     rows = []
     for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
-        window, values = plain_view(image, mask, amap, unguided.input_size)
+        window, values = plain_view(image, guide_values(mask, amap), unguided.input_size)
         pair = (torch.from_numpy(part)[None].to(device) for part in (window, values))
         rows.append(encoder.embed(*pair))
     embeddings = torch.cat(rows).cpu().numpy()

@@ -50,7 +50,7 @@ from protoanomalyncd.pipeline.normal_reference import look_normal
 from protoanomalyncd.pipeline.stages import label_crops
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import read_json, write_json
-from protoanomalyncd.training import CropSet, TokenCache, Trainer, fill_token_cache
+from protoanomalyncd.training import CropSet, Samples, TokenCache, Trainer, fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from research.benchmarks.measures import auroc, false_positive_rate
 
@@ -177,12 +177,11 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
         return fresh
 
     frozen_part = encoder().eval()
-    cache = fill_token_cache(
-        work / "tokens", crops, frozen_part, config.training.views, config.seed
-    )
-    anomalous, _, labels = crops.tensors()
+    cache = fill_token_cache(work / "tokens", crops, frozen_part, config.training, config.seed)
+    samples = Samples.of(crops)
+    anomalous = samples.anomalous
     if fit.normality is not None:
-        anomalous &= (labels >= 0) | ~look_normal(fit.normality, cache)
+        anomalous &= (samples.labels >= 0) | ~look_normal(fit.normality, cache)
     views = [frozen_part.frozen_view(plain_tokens(cache, i)) for i in range(n_crops)]
     return Prepared(
         tuple(str(image.sample.label) for image in found),
@@ -277,13 +276,8 @@ def train(
     torch.manual_seed(seed)
     encoder = prepared.encoder()
     n_base = int(crops.labels.max()) + 1
-    head = PrototypeHead(
-        encoder.embed_dim,
-        n_base,
-        n_classes,
-        config.prototypes.projection_dim,
-        encoder.n_fixed,
-    )
+    head = PrototypeHead(encoder.embed_dim, n_base, n_classes, encoder.n_fixed)
+    samples = Samples.of(crops)
     Trainer(
         encoder,
         head,
@@ -293,7 +287,7 @@ def train(
             cache.bias[rows],
             None if cache.descriptors is None else cache.descriptors[rows],
         ),
-        *(values[rows] for values in (prepared.anomalous, *crops.tensors()[1:])),
+        Samples(prepared.anomalous[rows], samples.scores[rows], samples.labels[rows]),
         dataclasses.replace(config.training, epochs=epochs),
         config.prototypes,
         seed,

@@ -12,10 +12,12 @@ from pathlib import Path
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.records import Progress, Sample
 from protoanomalyncd.datasets import Dataset, content_key, load_dataset, load_labelled
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.storage.files import ensure_folder, read_json, write_json, write_text
 from protoanomalyncd.storage.staged_folder import fingerprint
+from research.published import Published, steps_of
 from research.studies.outcomes import Outcome, markdown_table, write_results
-from research.studies.runs import Inputs, Run, run_row
+from research.studies.runs import Run, run_row
 from research.studies.shared_work import SharedWork, stage_keys
 from research.studies.study import Row, Study
 
@@ -49,8 +51,15 @@ def run_study(
     inputs = _load(study)
     data = _data(inputs)
     runs = [(row, seed, study.config(row, seed)) for seed in study.seeds for row in study.rows]
-    names = [_name(row, config, data) for row, _, config in runs]
-    keys = [stage_keys(config, data, study.maps is not None) for _, _, config in runs]
+    options = [study.published(row) for row, _, _ in runs]
+    names = [
+        _name(row, config, published, data)
+        for (row, _, config), published in zip(runs, options, strict=True)
+    ]
+    keys = [
+        stage_keys(config, published, data, study.maps is not None)
+        for (_, _, config), published in zip(runs, options, strict=True)
+    ]
     ensure_folder(out / "runs")
     shared = SharedWork(out / "work" / "shared")
     done: list[Outcome] = []
@@ -61,7 +70,7 @@ def run_study(
             work = out / "work" / names[position]
             shared.lend(keys[position], work)
             start = time.perf_counter()
-            run = run_row(row, config, inputs, work, on_progress)
+            run = run_row(row, config, steps_of(options[position]), inputs, work, on_progress)
             outcome = _outcome(row, seed, run, time.perf_counter() - start)
             if on_finished:
                 on_finished(outcome, run)
@@ -122,9 +131,14 @@ def _files(sample: Sample) -> list[Path]:
     return [path for path in (sample.path, sample.mask_path) if path is not None]
 
 
-def _name(row: Row, config: Config, data: str) -> str:
+def _name(row: Row, config: Config, published: Published, data: str) -> str:
     """Identity of a run: data, every setting, method."""
-    values = {"data": data, "config": config.to_dict(), "method": [row.method, row.features]}
+    values = {
+        "data": data,
+        "config": config.to_dict(),
+        "published": dataclasses.asdict(published),
+        "method": [row.method, row.features],
+    }
     return fingerprint(values)[:16]
 
 

@@ -25,14 +25,15 @@ __all__ = ["class_tokens", "map_weighted"]
 @torch.no_grad()
 def class_tokens(encoder: GuidedEncoder, crops: CropSet) -> Tensor:
     """Unit class tokens of plain views (n, C), on the CPU."""
-    side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
+    side = encoder.config.input_size
     device = next(encoder.tail.parameters()).device
     rows = []
     described = torch.from_numpy(np.array(crops.descriptors)).to(device)
     for i, (image, mask, amap) in enumerate(
         zip(crops.images, crops.masks, crops.maps, strict=True)
     ):
-        window, values = plain_view(image, mask, amap, side, mask_only, crops.object_of(i))
+        guide = encoder.guide_values(mask, amap, crops.object_of(i))
+        window, values = plain_view(image, guide, side)
         pictures = torch.from_numpy(window)[None].to(device)
         anomaly = torch.from_numpy(values)[None].to(device)
         rows.append(encoder.embed(pictures, anomaly, descriptors=described[i : i + 1]).cpu())

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from protoanomalyncd.config import CropConfig
-from protoanomalyncd.core.records import Discovery, Evidence, FloatArray, ImageArray
-from protoanomalyncd.regions.crops import cut
+from protoanomalyncd.config import Config
+from protoanomalyncd.core.records import Discovery, FloatArray, ImageArray
+from protoanomalyncd.pipeline.evidence import StoredEvidence
+from protoanomalyncd.pipeline.steps import Steps
 from protoanomalyncd.reports.colours import DEFECT_COLOURS, NORMAL_COLOUR
 from protoanomalyncd.storage.files import write_bytes
 from protoanomalyncd.training.views import plain_view
@@ -46,45 +47,45 @@ class RowFigures:
 
     def __call__(self, outcome: Outcome, run: Run) -> None:
         """Draw a run's figures; a row without a model has none."""
-        if run.model is None or outcome.seed != self.seed:
+        result = run.result
+        if result is None or outcome.seed != self.seed:
             return
         name = re.sub(r"[^\w.-]+", "-", outcome.row).strip("-").lower()
-        discovery = run.model.discovery_
+        discovery, model = result.discovery, result.model
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / f"tsne-{name}.png", tsne_picture(discovery))
-        encoder = run.model.classifier_.encoder
-        strip = attention_strip(encoder, discovery, run.model.config.crops)
+        strip = attention_strip(model.classifier.encoder, discovery, model.config, run.steps)
         if strip is not None:
             _write(self.folder / f"attention-{name}.png", strip)
 
 
 def attention_strip(
-    encoder: GuidedEncoder, discovery: Discovery, crops: CropConfig
+    encoder: GuidedEncoder, discovery: Discovery, config: Config, steps: Steps
 ) -> ImageArray | None:
     """Crops above, what the class token looks at below: the strongest region of some images.
 
     The images are chosen by name, evenly over the true classes where these are known, so that the
     strips of all rows show the same images.
 
+    Args:
+        encoder: trained.
+        discovery: with the maps that it rests on.
+        config: how these are binarised and cut.
+        steps: that do it.
+
     Returns:
         RGB (2 S, n S, 3), or None where there is nothing to show.
     """
     evidence = discovery.evidence
-    if not isinstance(evidence, Evidence):
+    if not isinstance(evidence, StoredEvidence):
         return None
     columns = []
     for name in _chosen(discovery):
-        region = next(
-            r.region for r in discovery.regions if r.region.image == name and r.region.index == 0
-        )
-        picture, mask, amap = (
-            evidence.load_image(name),
-            evidence.load_mask(name),
-            evidence.load_map(name),
-        )
-        crop = cut(picture, mask, amap, region, crops)
-        side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
-        window, values = plain_view(crop.image, crop.mask, crop.amap, side, mask_only)
+        image, amap = evidence.load_image(name), evidence.maps.get(name)
+        settings = (evidence.map_range, config.mebin, config.crops, evidence.load_object(name))
+        crop = steps.crop(name, image, amap, *settings)[0].crop
+        guide = encoder.guide_values(crop.mask, crop.amap, crop.on_object)
+        window, values = plain_view(crop.image, guide, encoder.config.input_size)
         attention = crop_attention(encoder, window, values)
         if attention is None:
             return None
@@ -101,7 +102,7 @@ def crop_attention(
     Args:
         encoder: frozen part and trained tail.
         window: RGB (S, S, 3).
-        values: anomaly values in [0, 1], (S, S).
+        values: what guides, (S, S) or (S, S, 2).
     """
     device = next(encoder.tail.parameters()).device
     tokens = encoder.tokens(

@@ -14,37 +14,21 @@ from torch import Tensor
 from protoanomalyncd.config import Config, GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError, DatasetError
 from protoanomalyncd.core.records import Progress
-from protoanomalyncd.datasets import Dataset, LabelledSet
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import ClusterMetrics, evaluate
-from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.localisation.choice import choose_localiser
 from protoanomalyncd.pipeline.fit import Fit
+from protoanomalyncd.pipeline.inputs import Inputs
+from protoanomalyncd.pipeline.milestones import FitResult
 from protoanomalyncd.pipeline.stages import CroppedImage
+from protoanomalyncd.pipeline.steps import Steps
+from protoanomalyncd.pipeline.workspace import Workspace
 from protoanomalyncd.training import CropSet
-from protoanomalyncd.vit import GuidedEncoder, create_backbone
+from protoanomalyncd.vit import GuidedEncoder
 from research.studies.clustering import agglomerative, gcd_kmeans, kmeans
 from research.studies.features import class_tokens, map_weighted
 from research.studies.study import Row
 
-__all__ = ["Inputs", "Run", "run_row"]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The data of a study.
-
-    Args:
-        dataset: images in which classes are discovered.
-        labelled: base set.
-        maps: folder of given anomaly maps.
-        object_masks: folder of masks that say where the object is.
-    """
-
-    dataset: Dataset
-    labelled: LabelledSet | None
-    maps: Path | None
-    object_masks: Path | None = None
+__all__ = ["Run", "run_row"]
 
 
 @dataclass(frozen=True)
@@ -53,19 +37,24 @@ class Run:
 
     Args:
         metrics: agreement of the images' classes with the folder names.
-        model: fitted, where the whole method ran.
+        steps: with which it was made.
+        result: model and discovery, where the whole method ran.
     """
 
     metrics: ClusterMetrics
-    model: ProtoAnomalyNCD | None = None
+    steps: Steps
+    result: FitResult | None = None
 
 
-def run_row(row: Row, config: Config, inputs: Inputs, work: Path, progress: Progress) -> Run:
+def run_row(
+    row: Row, config: Config, steps: Steps, inputs: Inputs, work: Path, progress: Progress
+) -> Run:
     """Run one row with one seed.
 
     Args:
         row: method and features.
         config: every setting, the seed included.
+        steps: those of a published method, or this program's own.
         inputs: data.
         work: folder of the intermediate results.
         progress: called with (stage, steps done, steps in all).
@@ -73,19 +62,13 @@ def run_row(row: Row, config: Config, inputs: Inputs, work: Path, progress: Prog
     Raises:
         DatasetError: no image has a class to compare with.
     """
-    model = ProtoAnomalyNCD(config)
+    masked, skipped = config.localiser.mask_maps, inputs.dataset.skipped
+    fit = Fit(config, inputs, Workspace.open(work, masked, skipped, progress), steps=steps)
     if row.method != "discover":
-        return Run(_compare(inputs, _cluster(row, config, inputs, work, progress, model)))
-    model.fit(
-        inputs.dataset,
-        labelled=inputs.labelled,
-        maps=inputs.maps,
-        object_masks=inputs.object_masks,
-        work_dir=work,
-        on_progress=progress,
-    )
-    found = {image.name: image.class_id for image in model.discovery_.images}
-    return Run(_compare(inputs, found), model)
+        return Run(_compare(inputs, _cluster(row, fit)), steps)
+    result = fit.run()
+    found = {image.name: image.class_id for image in result.discovery.images}
+    return Run(_compare(inputs, found), steps, result)
 
 
 def _compare(inputs: Inputs, found: Mapping[str, int]) -> ClusterMetrics:
@@ -102,32 +85,20 @@ def _compare(inputs: Inputs, found: Mapping[str, int]) -> ClusterMetrics:
     return evaluate([label for label, _ in pairs], [class_id for _, class_id in pairs])
 
 
-def _cluster(
-    row: Row,
-    config: Config,
-    inputs: Inputs,
-    work: Path,
-    progress: Progress,
-    model: ProtoAnomalyNCD,
-) -> dict[str, int]:
+def _cluster(row: Row, fit: Fit) -> dict[str, int]:
     """Class of each image, from clustering features."""
-    fit = Fit(config, work, progress, list(inputs.dataset.skipped))
-    backbone = create_backbone(config.embedding.backbone)
-    localiser = choose_localiser(
-        config.localiser, inputs.dataset.root.name, inputs.object_masks, config.device
-    )
-    fit.locate(localiser, inputs.dataset)
-    source = model._create_source(backbone, inputs.dataset, inputs.maps)
-    ordered, store = fit.score(source, inputs.dataset)
+    config, store = fit.config, fit.work.maps
+    scored = fit.score(fit.locate())
     if row.features == "map_weighted":
-        samples = [sample for _, sample in ordered if sample.name in store]
+        samples = [sample for _, sample in scored.ordered if sample.name in store]
         size, device = config.detector.image_size, config.device
-        points = map_weighted(backbone, samples, store, size, device)
+        points = map_weighted(fit.backbone, samples, store, size, device)
         ids = _assign(row, points, None, None, config)
         return {sample.name: int(k) for sample, k in zip(samples, ids, strict=True)}
-    found, crops, known = fit.cut(ordered, store, inputs.labelled)
+    cropped = fit.cut(scored)
+    known = cropped.known
     if row.features == "trained":
-        encoder, _, _ = fit.learn(backbone, crops, known)
+        encoder = fit.learn(scored, cropped).encoder
     else:
         mode = GuidanceConfig(mode="none" if row.features == "unguided" else "hard")
         embedding = dataclasses.replace(
@@ -137,10 +108,10 @@ def _cluster(
             patch_weight=0.0,
             whitening=None,
         )
-        encoder = GuidedEncoder(backbone, embedding).to(config.device)
-    points = class_tokens(encoder, crops)
+        encoder = GuidedEncoder(fit.backbone, embedding).to(config.device)
+    points = class_tokens(encoder, cropped.crops)
     others = None if known is None else class_tokens(encoder, known)
-    return _images(found, _assign(row, points, others, known, config), _given(config))
+    return _images(cropped.images, _assign(row, points, others, known, config), _given(config))
 
 
 def _assign(

@@ -7,6 +7,7 @@ that costs time, never a wrong result.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,36 +15,37 @@ from typing import Any
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.storage.staged_folder import fingerprint
+from research.published import Published
 
 __all__ = ["SharedWork", "stage_keys"]
 
 _LEARNING = ("n_novel_classes", "count", "prototypes", "outliers")
 _TRAINING = (
     "epochs",
-    "sampling",
     "batch_size",
     "learning_rate",
     "momentum",
     "weight_decay",
-    "checkpoint_every",
 )
 _LOOP = tuple(f"training.{name}" for name in _TRAINING)
-_AFTER_TOKENS = tuple(
-    f"embedding.{name}" for name in ("descriptor_weight", "patch_weight", "whitening", "verify")
-)
+_BESIDE = ("descriptor_weight", "patch_weight", "whitening", "normal_gate_quantile")
+_AFTER_TOKENS = tuple(f"embedding.{name}" for name in _BESIDE)
 _EMBEDDING = ("embedding.guidance", "embedding.input_size", *_AFTER_TOKENS)
+_OPTIONS = tuple(
+    f"published.{field.name}"
+    for field in dataclasses.fields(Published)
+    if field.name not in ("mebin", "crops", "guidance", "recolouring")
+)
+_VIEWS = ("published.guidance", "published.recolouring")
 
 WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
-    "maps": (*_LEARNING, *_EMBEDDING, "training", "mebin", "crops"),
-    "crops": (*_LEARNING, *_EMBEDDING, "training"),
+    "maps": (*_LEARNING, *_EMBEDDING, "training", "mebin", "crops", "published"),
+    "crops": (*_LEARNING, *_EMBEDDING, "training", *_OPTIONS, *_VIEWS),
     "labelled": (
-        *(*_LEARNING, *_EMBEDDING, *_LOOP, "training.views", "training.recolouring"),
-        *("detector", "mebin", "embedding.backbone"),
+        *(*_LEARNING, *_EMBEDDING, *_LOOP, *_OPTIONS, *_VIEWS),
+        *("detector", "mebin", "embedding.backbone", "training.views", "published.mebin"),
     ),
-    "tokens": (
-        *(*_LEARNING, *_LOOP),
-        *("embedding.guidance.learn_beta", *_AFTER_TOKENS),
-    ),
+    "tokens": (*_LEARNING, *_LOOP, *_OPTIONS, *_AFTER_TOKENS),
 }
 """Settings that do not change what a stage makes."""
 
@@ -59,17 +61,18 @@ _ENTRIES: Mapping[str, tuple[str, ...]] = {
 """What a stage leaves in the work folder of a fit."""
 
 
-def stage_keys(config: Config, data: str, maps_given: bool) -> dict[str, str]:
+def stage_keys(config: Config, published: Published, data: str, maps_given: bool) -> dict[str, str]:
     """Key of each stage.
 
     Args:
         config: of the run.
+        published: what the run does as a published method does it.
         data: fingerprint of images, labelled set and given maps.
         maps_given: whether the maps come from a folder.
     """
     keys = {}
     for stage, names in WITHOUT_INFLUENCE.items():
-        values = config.to_dict()
+        values = {**config.to_dict(), "published": dataclasses.asdict(published)}
         given = _FROM_A_FOLDER if maps_given and stage in ("maps", "crops") else ()
         for name in (*names, *given):
             _drop(values, name)

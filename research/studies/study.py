@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import yaml
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError
+from research.published import Published
 
 __all__ = ["METHODS", "Row", "Study", "merged", "read_settings", "read_study"]
 
+PUBLISHED = "published"
+"""Settings below it are options of `Published`."""
 METHODS = ("discover", "kmeans", "agglomerative", "gcd_kmeans")
 FEATURES = ("unguided", "masked", "map_weighted", "trained")
 
@@ -30,7 +34,8 @@ class Row:
 
     Args:
         name: as it stands in the table.
-        settings: nested settings of this row, over those of the study.
+        settings: nested settings of this row, over those of the study; ``published`` holds the
+            options of `Published`.
         method: ``discover`` (the whole method), or how untrained features are clustered:
             ``kmeans``, ``agglomerative`` (Ward), ``gcd_kmeans`` (semi-supervised k-means).
         features: of the clustering rows: class tokens of the crops, ``unguided`` or ``masked``
@@ -79,10 +84,19 @@ class Study:
         Raises:
             ConfigurationError: a setting is unknown or out of its range; the row is named.
         """
-        try:
-            return Config.from_dict(merged(merged(self.base, row.settings), {"seed": seed}))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"row {row.name!r}: {error}") from error
+        values = merged(merged(self.base, row.settings), {"seed": seed})
+        values.pop(PUBLISHED, None)
+        with _named(row):
+            return Config.from_dict(values)
+
+    def published(self, row: Row) -> Published:
+        """What the row does as a published method does it: its settings below ``published:``.
+
+        Raises:
+            ConfigurationError: an option is unknown or out of its range; the row is named.
+        """
+        with _named(row):
+            return Published.from_dict(merged(self.base, row.settings).get(PUBLISHED) or {})
 
 
 def read_study(path: Path, **instead: Any) -> Study:
@@ -121,6 +135,7 @@ def read_study(path: Path, **instead: Any) -> Study:
     _require(not twice, f"{path}: rows", "different names", twice[:1])
     for row in study.rows:
         study.config(row, study.seeds[0])
+        study.published(row)
     return study
 
 
@@ -137,6 +152,15 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         result[name] = merged(old, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+@contextmanager
+def _named(row: Row) -> Iterator[None]:
+    """Name the row in what is raised."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"row {row.name!r}: {error}") from error
 
 
 def _rows(path: Path, values: Mapping[str, Any]) -> list[Row]:

@@ -21,7 +21,6 @@ from protoanomalyncd.core.errors import (
 )
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone, restore_backbone
 from protoanomalyncd.vit import backbone as module
-from protoanomalyncd.vit.base import SeveralGuidances
 from protoanomalyncd.vit.embedded import WEIGHTS_DIR
 from tests.tiny import SIDE, network_folder
 
@@ -102,21 +101,6 @@ def test_tokens_fit_the_tail(backbone: Backbone) -> None:
     assert out.requires_grad
 
 
-def test_several_guidances_equal_one_at_a_time(backbone: Backbone) -> None:
-    assert isinstance(backbone, SeveralGuidances)
-    grid = (SIDE // backbone.patch_size) ** 2
-    x, guidance = backbone.preprocess(images()), GuidanceConfig(hide_class_key=True)
-    biases = [4 * torch.rand(3, grid), torch.zeros(3, grid)]
-    together = backbone.tokens_for(x, biases, guidance)
-    for bias, found in zip(biases, together, strict=True):
-        alone = backbone.tokens(x, bias, guidance)
-        for name in ("cls", "patches", "bias"):
-            torch.testing.assert_close(
-                getattr(found, name), getattr(alone, name), rtol=1e-4, atol=1e-4
-            )
-    assert torch.equal(together[0].patches, together[1].patches)
-
-
 def test_embeddings_are_of_unit_length_and_repeatable(encoder: GuidedEncoder) -> None:
     x, a = images(), anomaly()
     found = encoder.embed(x, a)
@@ -189,15 +173,6 @@ def test_a_folder_may_name_arguments_that_are_chosen_here(
 def test_a_window_that_is_no_multiple_of_the_stride_is_refused(backbone: Backbone) -> None:
     with pytest.raises(ConfigurationError, match=r"embedding\.input_size: expected a multiple of"):
         GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE + 1))
-
-
-def test_patches_that_see_the_class_token_take_one_guidance(tmp_path: Path) -> None:
-    vit = create_backbone(f"local-dir:{network_folder(tmp_path / 'n', depth=2)}")
-    assert isinstance(vit, SeveralGuidances)
-    with pytest.raises(
-        ConfigurationError, match=r"set embedding\.guidance\.hide_class_key to true"
-    ):
-        vit.tokens_for(vit.preprocess(images()), [torch.zeros(3, 16)] * 2, GuidanceConfig())
 
 
 def _damage(folder: Path, case: str) -> None:

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from protoanomalyncd.config import MEBinConfig
 from protoanomalyncd.core.records import MapRange
-from protoanomalyncd.regions import binarise
+from research.published.binarisation import reference_binarise
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mebin_mtd.json"
 
@@ -36,10 +35,10 @@ def test_all_thresholds_and_masks_are_the_references(shared_dir: Path) -> None:
     if hashlib.sha256(maps.tobytes()).hexdigest() != golden["input_sha256"]:
         pytest.skip("this OpenCV resizes to other bytes than the one the golden values come from")
     assert len(names) == 583
-    config, limits = MEBinConfig(mode="reference"), MapRange(*golden["range"])
+    limits = MapRange(*golden["range"])
     ours = {}
     for name, amap in zip(names, maps, strict=True):
-        found = binarise(amap, limits, config)
+        found = reference_binarise(amap, limits)
         threshold = 255 if found.threshold is None else int(found.threshold)
         digest = hashlib.sha256(found.mask.tobytes()).hexdigest()[:16]
         ours[name] = [threshold, found.n_components, digest]

@@ -1,4 +1,4 @@
-"""MEBin and crops in reference mode give what AnomalyNCD's own code gave.
+"""MEBin and crops of `research.published` give what AnomalyNCD's own code gave.
 
 Golden values: ``make_regions_golden.py`` beside this file, which names their origin; small
 self-made maps and masks, so that this runs without the shared data.
@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.config import CropConfig
 from protoanomalyncd.core.records import MapRange
-from protoanomalyncd.regions import binarise, propose_regions
+from research.published.binarisation import reference_binarise
+from research.published.regions import reference_regions
 
 HERE = Path(__file__).parent
 blob_mask = runpy.run_path(str(HERE / "golden_input.py"))["blob_mask"]
@@ -28,8 +29,7 @@ def test_small_maps_give_the_references_thresholds_counts_and_masks() -> None:
         maps, limits = golden["maps"], MapRange(*golden["range"].tolist())
         thresholds, counts = golden["thresholds"].tolist(), golden["counts"].tolist()
         masks = np.unpackbits(golden["masks"], axis=-1).astype(bool)
-    config = MEBinConfig(mode="reference", resolution=96)
-    found = [binarise(amap, limits, config) for amap in maps]
+    found = [reference_binarise(amap, limits, resolution=96) for amap in maps]
     assert [255 if f.threshold is None else f.threshold for f in found] == thresholds
     assert [f.n_components for f in found] == counts
     np.testing.assert_array_equal(np.stack([f.mask for f in found]), masks)
@@ -40,14 +40,8 @@ def test_small_maps_give_the_references_thresholds_counts_and_masks() -> None:
 def test_crops_are_the_references(case: dict) -> None:
     mask = blob_mask(case["seed"])
     amap = cv2.GaussianBlur(mask.astype(np.uint8) * 200, (0, 0), 3).astype(np.float32) / 255
-    regions = propose_regions(
-        "a.png",
-        mask,
-        amap,
-        tuple(case["size"]),
-        CropConfig(mode="reference"),
-        n_components=case["count"],
-    )
+    size = tuple(case["size"])
+    regions = reference_regions("a.png", mask, amap, size, CropConfig(), case["count"])
     ours = sorted((*r.crop_box, round(r.score, 4)) for r in regions)
     theirs = sorted((*b, round(s, 4)) for b, s in zip(case["boxes"], case["scores"], strict=True))
     assert [o[:4] for o in ours] == [t[:4] for t in theirs]

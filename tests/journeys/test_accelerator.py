@@ -56,7 +56,9 @@ def test_the_encoder_computes_what_it_computes_on_the_cpu(world: World, device: 
         encoder = GuidedEncoder(create_backbone(config.backbone), config).to(place).eval()
         described = torch.zeros(3, len(DESCRIPTORS))
         with torch.no_grad():
-            embedding, frozen = encoder.look(images.to(place), maps.to(place), described.to(place))
+            embedding, frozen = encoder.features(
+                images.to(place), maps.to(place), described.to(place)
+            )
         seen.append((embedding.cpu(), frozen.cpu()))
     for here, there in zip(*seen, strict=True):
         # Convolutions that round to TF32 would be 2e-5 away.

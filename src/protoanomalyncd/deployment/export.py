@@ -24,11 +24,11 @@ from protoanomalyncd.deployment.record import GRAPHS, RECORD, Record
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.merge_regions import SHARE_TEMPERATURE
 from protoanomalyncd.pipeline.fitted_model import FittedModel
+from protoanomalyncd.regions import anomaly_values
 from protoanomalyncd.regions.crop_set import CropSet
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.storage.files import sha256_of, write_json, write_text
 from protoanomalyncd.storage.staged_folder import StagedFolder
-from protoanomalyncd.vit.amg_vit import anomaly_values
 
 __all__ = ["export_model"]
 
@@ -117,17 +117,16 @@ def _compare(classifier: RegionClassifier, path: Path, kind: str, crop_size: int
         ["0", "1", "2"],
         [dict.fromkeys(DESCRIPTORS, 0.3), dict.fromkeys(DESCRIPTORS, -0.2), NOTHING],
     )
-    regions = classifier.classify(classifier.look(crops))
+    regions = classifier.classify(classifier.features(crops))
     # Not the ids: between two equally likely classes the last bit decides.
     expected = {
         "embedding": regions.embeddings,
         "probabilities": regions.probabilities,
         "outlier_score": regions.outlier_scores,
     }
-    mask_only = classifier.encoder.config.guidance.mask_only
     inputs: dict[str, np.ndarray] = {
         "image": images,
-        "anomaly": anomaly_values(np.asarray(crops.masks), np.asarray(crops.maps), mask_only),
+        "anomaly": anomaly_values(np.asarray(crops.masks), np.asarray(crops.maps)),
     }
     if classifier.encoder.descriptors is not None:
         inputs["descriptors"] = crops.descriptors
@@ -178,7 +177,6 @@ def _describe(model: FittedModel, kind: str, folder: Path) -> Record:
         crop_size=config.crops.size,
         window=encoder.config.input_size,
         embed_dim=encoder.embed_dim,
-        mask_only=encoder.config.guidance.mask_only,
         descriptors=() if encoder.descriptors is None else DESCRIPTORS,
         map_range=model.map_range,
         maps_from=model.detector.name,

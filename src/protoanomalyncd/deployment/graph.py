@@ -64,9 +64,6 @@ class ClassifierGraph(nn.Module):
         crop_size: side S of the crops that it will be given [px].
     """
 
-    slope: Tensor | None
-    shift: Tensor
-
     def __init__(self, classifier: RegionClassifier, crop_size: int) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(classifier.encoder).cpu().eval()
@@ -75,13 +72,6 @@ class ClassifierGraph(nn.Module):
         gate = classifier.gate
         self.normality = None if gate is None else copy.deepcopy(gate).cpu().eval()
         self.temperature = classifier.temperature
-        slope, shift = (
-            (None, None)
-            if classifier.kappas is None
-            else (part.float() for part in classifier.kappas.line(classifier.temperature))
-        )
-        self.register_buffer("slope", slope)
-        self.register_buffer("shift", shift)
         self.threshold = exported_threshold(classifier.threshold)
         self.window = self.encoder.config.input_size
         self.offset = (crop_size - self.window) // 2
@@ -94,7 +84,7 @@ class ClassifierGraph(nn.Module):
 
         Args:
             image: RGB uint8 (B, S, S, 3).
-            anomaly: anomaly values in [0, 1], (B, S, S); see `anomaly_values`.
+            anomaly: anomaly values in [0, 1], (B, S, S); see `regions.anomaly_values`.
             descriptors: of the regions (B, D), where they are part of the embedding.
 
         Returns:
@@ -104,12 +94,7 @@ class ClassifierGraph(nn.Module):
         seen = slice(self.offset, self.offset + self.window)
         tokens = self.encoder.tokens(image[:, seen, seen], anomaly[:, seen, seen])
         z = self.encoder(replace(tokens, descriptors=descriptors))
-        cosines, n_base = self.head(z), self.head.n_base
-        logits = cosines / self.temperature
-        if self.slope is not None:
-            novel = self.slope * cosines[:, n_base:] + self.shift
-            logits = torch.cat([logits[:, :n_base], novel], dim=1)
-        posterior = torch.softmax(logits, dim=1)
+        n_base, posterior = self.head.n_base, torch.softmax(self.head(z) / self.temperature, dim=1)
         probabilities = restrict_to_novel(posterior, n_base)[:, n_base:]
         frozen = self.encoder.frozen_view(tokens)
         if self.normality is not None:

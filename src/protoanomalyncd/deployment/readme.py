@@ -47,7 +47,7 @@ Any program that runs {format} can do without this package.
 | input | type | shape | what |
 |---|---|---|---|
 | `image` | uint8 | (B, {side}, {side}, 3) | RGB crop around a region, resized to {side} px |
-| `anomaly` | float32 | (B, {side}, {side}) | {anomaly} |{descriptors}
+| `anomaly` | float32 | (B, {side}, {side}) | its map, and 1 inside the region |{descriptors}
 
 | output | type | shape | what |
 |---|---|---|---|
@@ -79,9 +79,6 @@ def readme(record: Record) -> str:
         maps=f"raw scores of the model's own detector, `{record.maps_from}`, which is not in here"
         if fitted_here
         else "raw scores of the detector whose maps the model was fitted on, in the same units",
-        anomaly="1 inside the region, 0 outside"
-        if record.mask_only
-        else "its anomaly map, and 1 inside the region",
         descriptors=_descriptors(record),
         low=record.map_range.low,
         high=record.map_range.high,

@@ -22,7 +22,7 @@ from protoanomalyncd.storage.files import read_json, sha256_of
 
 __all__ = ["EXPORT_FORMAT", "RECORD", "Record", "read_record"]
 
-EXPORT_FORMAT: Final = 1
+EXPORT_FORMAT: Final = 2
 """Version of the folder; raised when an older reader could not understand it."""
 
 RECORD: Final = "export.json"
@@ -55,7 +55,6 @@ class Record:
         crop_size: side S of the graph's crops [px].
         window: side of the central window that the network sees of them [px].
         embed_dim: width of the embedding.
-        mask_only: the binary mask alone guides, without the scores of the map.
         descriptors: names of the region descriptors that the graph takes, in order; none where they
             are no part of the embedding.
         map_range: on which anomaly maps are normalised.
@@ -79,7 +78,6 @@ class Record:
     crop_size: int
     window: int
     embed_dim: int
-    mask_only: bool
     descriptors: tuple[str, ...]
     map_range: MapRange
     maps_from: str
@@ -151,15 +149,13 @@ class Record:
         _whole("crop_size", self.crop_size, 1, _LARGEST_CROP)
         _whole("window", self.window, 1, self.crop_size)
         _whole("embed_dim", self.embed_dim, 1, _LARGEST_WIDTH)
-        _require(type(self.mask_only) is bool, "mask_only: true or false", self.mask_only)
         known = self.descriptors in ((), DESCRIPTORS)
         _require(known, f"descriptors: none, or {', '.join(DESCRIPTORS)}", self.descriptors)
         _number("coarse_smoothing", self.coarse_smoothing, 0, 100)
         _require(self.crops.size == self.crop_size, "crops.size: crop_size", self.crops.size)
         # Larger ones would take memory without end.
         _number("crops.margin", self.crops.margin, 0, 100)
-        _number("crops.max_half_side", self.crops.max_half_side, 0, 100)
-        _whole("mebin.erosion", self.mebin.erosion or 0, 0, _LARGEST_CROP)
+        _whole("mebin.erosion", self.mebin.erosion, 0, _LARGEST_CROP)
         _number("merge_temperature", self.merge_temperature, 1e-9, 1e9)
         if self.threshold is not None:
             _number("threshold", self.threshold, -1e30, 1e30)

@@ -42,6 +42,7 @@ from protoanomalyncd.datasets import load_dataset, match_maps, read_image, read_
 from protoanomalyncd.deployment.engines import Engine, open_engine
 from protoanomalyncd.deployment.merging import merge
 from protoanomalyncd.deployment.record import RECORD, Record, read_record
+from protoanomalyncd.regions import anomaly_values
 from protoanomalyncd.regions.collect import crop_unlabelled
 
 __all__ = ["Classes", "Runtime"]
@@ -151,8 +152,7 @@ class Runtime:
             crops: RGB uint8 (R, S, S, 3), or one crop (S, S, 3).
             maps: their anomaly maps, normalised to [0, 1] on the model's `Record.map_range`,
                 (R, S, S), or (S, S).
-            masks: their binarised maps, True = anomaly; None = the maps alone guide,
-                where the model allows it.
+            masks: their binarised maps, True = anomaly; None = the maps alone guide.
             descriptors: of each crop's region (`regions.describe`); needed where the record names
                 some.
 
@@ -339,16 +339,10 @@ class Runtime:
                 "expected anomaly maps normalised to [0, 1] (Record.map_range.normalise), "
                 f"got values from {values.min():.6g} to {values.max():.6g}"
             )
-        if self.record.mask_only:
-            if masks is None:
-                raise AnomalyMapError(
-                    "this model is guided by masks alone: expected masks beside the maps, got none"
-                )
-            return np.ascontiguousarray(images), np.asarray(masks, np.float32)
         # Half precision, because the model's own crops are kept so.
         rounded = values.astype(np.float16).astype(np.float32)
         if masks is not None:
-            rounded = np.maximum(rounded, np.asarray(masks, np.float32))
+            rounded = anomaly_values(masks, rounded)
         return np.ascontiguousarray(images), rounded
 
     def _described(

@@ -20,7 +20,6 @@ from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.discovery.outliers import OutlierScore, RegionFeatures, image_scores
-from protoanomalyncd.prototypes.class_kappas import ClassKappas
 from protoanomalyncd.prototypes.head import PrototypeHead
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 from protoanomalyncd.regions.crop_set import CropSet
@@ -75,7 +74,6 @@ class RegionClassifier:
         temperature: tau of the posterior.
         outlier_score: fitted score.
         threshold: rejects what scores higher; None = nothing.
-        kappas: concentrations of the N novel classes; None = 1 / temperature for all.
         normality: tells which regions look normal, and belong to novel class 0; None = none do.
         has_normal: novel class 0 is the normal class; where the reserved prototype turned out to
             hold defects, nothing is put there for looking normal.
@@ -86,7 +84,6 @@ class RegionClassifier:
     temperature: float
     outlier_score: OutlierScore
     threshold: float | None = None
-    kappas: ClassKappas | None = None
     normality: NormalGate | None = None
     has_normal: bool = True
 
@@ -96,17 +93,16 @@ class RegionClassifier:
         return self.normality if self.has_normal else None
 
     @torch.no_grad()
-    def look(self, crops: CropSet) -> RegionFeatures:
+    def features(self, crops: CropSet) -> RegionFeatures:
         """Plain views of crops -> what classes and outlier scores are read from, on the CPU."""
         side = self.encoder.config.input_size
-        mask_only = self.encoder.config.guidance.mask_only
         device = self.head.weight.device
         described = torch.from_numpy(np.array(crops.descriptors)).to(device)
 
         def work(i: int) -> tuple[Tensor, Tensor]:
-            crop = (crops.images[i], crops.masks[i], crops.maps[i])
-            window, values = plain_view(*crop, side, mask_only, crops.object_of(i))
-            embedding, frozen = self.encoder.look(
+            guide = self.encoder.guide_values(crops.masks[i], crops.maps[i], crops.object_of(i))
+            window, values = plain_view(crops.images[i], guide, side)
+            embedding, frozen = self.encoder.features(
                 torch.from_numpy(window)[None].to(device),
                 torch.from_numpy(values)[None].to(device),
                 described[i : i + 1],
@@ -119,7 +115,7 @@ class RegionClassifier:
     @torch.no_grad()
     def embed(self, crops: CropSet) -> Tensor:
         """Plain views of crops -> unit embeddings (R, C), on the CPU."""
-        return self.look(crops).embeddings
+        return self.features(crops).embeddings
 
     @torch.no_grad()
     def cosines(self, embeddings: Tensor) -> Tensor:
@@ -136,12 +132,8 @@ class RegionClassifier:
         Novel classes come first. With ``novel`` the known ones are left out and the rest is
         renormalised, as published.
         """
-        n_base, cosines = self.head.n_base, self.cosines(embeddings)
-        logits = cosines / self.temperature
-        if self.kappas is not None:
-            novel = self.kappas.logits(cosines[:, n_base:], self.temperature)
-            logits = torch.cat([logits[:, :n_base], novel], dim=1)
-        posterior = torch.softmax(logits, dim=1)
+        n_base = self.head.n_base
+        posterior = torch.softmax(self.cosines(embeddings) / self.temperature, dim=1)
         if classes == "novel" or n_base == 0:
             return restrict_to_novel(posterior, n_base)[:, n_base:]
         return torch.cat([posterior[:, n_base:], posterior[:, :n_base]], dim=1)

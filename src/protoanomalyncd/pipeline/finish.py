@@ -16,7 +16,6 @@ from protoanomalyncd.discovery.outliers import (
 )
 from protoanomalyncd.pipeline.milestones import Cropped, Learned
 from protoanomalyncd.pipeline.parts import Parts
-from protoanomalyncd.prototypes.class_kappas import fit_kappas
 
 __all__ = ["finished_classifier"]
 
@@ -37,10 +36,7 @@ def finished_classifier(
         parts.make_outlier_score(),
         normality=learned.gate,
     )
-    seen = classifier.look(crops)
-    if config.prototypes.kappa == "per_class":
-        novel = classifier.cosines(seen.embeddings)[:, head.n_base :]
-        classifier.kappas = fit_kappas(novel, learned.encoder.embed_dim)
+    seen = classifier.features(crops)
     class_ids = classifier.probabilities(seen).argmax(dim=1)
     in_first = crops.scores[(class_ids == 0).numpy()]
     # The reserved prototype deserves its name only where what it holds scores low.
@@ -50,8 +46,6 @@ def finished_classifier(
     counts = torch.bincount(class_ids, minlength=head.n_novel)
     largest_first = sorted(range(1, head.n_novel), key=lambda k: (-int(counts[k]), k))
     head.reorder_novel([0, *largest_first])
-    if classifier.kappas is not None:
-        classifier.kappas = classifier.kappas.reordered([0, *largest_first])
     classifier.threshold = _calibrate(classifier, seen, config, parts, cropped)
     names = [
         "normal" if classifier.has_normal else "defect 0",
@@ -78,7 +72,7 @@ def _calibrate(
     answers = classifier.probabilities(seen, config.classes).argmax(dim=1)
     places, index = classifier.prototype_of(answers), image_numbers(cropped.crops.keys)
     if config.classes == "all" and known is not None:
-        seen = RegionFeatures.join([seen, classifier.look(known)])
+        seen = RegionFeatures.join([seen, classifier.features(known)])
         places = torch.cat([places, torch.tensor(known.labels)])
         index = torch.cat([index, torch.full((len(known),), -1)])
     classifier.outlier_score.fit(seen, places, prototypes)

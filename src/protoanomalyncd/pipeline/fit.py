@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import InputError
-from protoanomalyncd.core.records import CountEstimate, MapRange, Sample
+from protoanomalyncd.core.records import CountEstimate, FloatArray, MapRange, Sample
 from protoanomalyncd.datasets import take_per_class
 from protoanomalyncd.discovery.count import CountData, estimate_count
 from protoanomalyncd.discovery.normality import NormalGate
@@ -41,10 +40,10 @@ from protoanomalyncd.pipeline.stages import (
 from protoanomalyncd.pipeline.steps import Steps
 from protoanomalyncd.pipeline.workspace import Workspace
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.regions.map_range import background_level, fit_range
+from protoanomalyncd.regions.map_range import background_level
 from protoanomalyncd.regions.normal_crops import Place, normal_crops
 from protoanomalyncd.storage.files import read_json, write_json
-from protoanomalyncd.training import CropSet, TokenCache, embed_cache, fill_token_cache
+from protoanomalyncd.training import CropSet, Samples, TokenCache, embed_cache, fill_token_cache
 from protoanomalyncd.vit import Backbone, GuidedEncoder
 
 __all__ = ["Fit"]
@@ -116,10 +115,11 @@ class Fit:
         normal_maxima = fit_detector(detector, images, work)
         ordered = by_content(dataset.unlabelled, work.skipped)
         score_maps(detector, [sample for _, sample in ordered], work)
-        map_range = _range_of(ordered, normal_maxima, config, work)
+        map_range = self._range_of(ordered, normal_maxima)
         knows_normal = bool(dataset.normal) and config.mebin.normals_in_set
         places: list[Place] = []
-        if config.embedding.whitening is not None or (knows_normal and config.embedding.verify > 0):
+        gated = knows_normal and config.embedding.normal_gate_quantile > 0
+        if config.embedding.whitening is not None or gated:
             places = places_of(dataset.normal, ordered, work.maps, map_range)
         return Scored(ordered, detector, localiser, map_range, places, knows_normal)
 
@@ -148,30 +148,23 @@ class Fit:
             work.folder / "tokens",
             everything,
             encoder,
-            config.training.views,
+            config.training,
             config.seed,
             lambda done, total: work.on_progress("embed views", done, total),
-            config.training.recolouring,
-            config.training.cache_gb,
-            config.prototypes.normal_part_weight > 0,
+            self.steps.augment,
         )
-        anomalous, scores, labels = everything.tensors()
+        samples = Samples.of(everything)
         if gate is not None:
-            anomalous &= (labels >= 0) | ~looks_normal(gate, cache)
-        numbers = (anomalous, scores, labels)
+            holds = (samples.labels >= 0) | ~looks_normal(gate, cache)
+            samples = dataclasses.replace(samples, anomalous=samples.anomalous & holds)
         n_novel, count = config.n_novel_classes, None
         if n_novel == "auto":
-            count = self._count_classes(encoder, cache, numbers)
+            count = self._count_classes(encoder, cache, samples)
             n_novel = count.n_classes
-        head = PrototypeHead(
-            encoder.embed_dim,
-            len(cropped.base_classes),
-            n_novel,
-            config.prototypes.projection_dim,
-            encoder.n_fixed,
-        ).to(config.device)
+        n_base = len(cropped.base_classes)
+        head = PrototypeHead(encoder.embed_dim, n_base, n_novel, encoder.n_fixed).to(config.device)
         trainer = self.steps.trainer(
-            encoder, head, cache, *numbers, config.training, config.prototypes, config.seed
+            encoder, head, cache, samples, config.training, config.prototypes, config.seed
         )
         history = trainer.run(
             work.folder / "training", lambda done, total, _: work.on_progress("train", done, total)
@@ -188,7 +181,7 @@ class Fit:
     ) -> NormalGate | None:
         """Show the encoder normal places; returns the gate, None where none is to be."""
         config = self.config
-        share = config.embedding.verify if scored.knows_normal else 0.0
+        share = config.embedding.normal_gate_quantile if scored.knows_normal else 0.0
         gate = NormalGate(encoder.frozen_dim, share).to(config.device) if share > 0 else None
         borrowed = borrowed_guidance(cropped.crops, cropped.sizes)
         drawn = normal_crops(scored.places, *borrowed, config.crops, config.seed)
@@ -213,7 +206,7 @@ class Fit:
         return FitResult(model, discovery, learned.history, self.work.seconds)
 
     def _count_classes(
-        self, encoder: GuidedEncoder, cache: TokenCache, numbers: tuple[Tensor, Tensor, Tensor]
+        self, encoder: GuidedEncoder, cache: TokenCache, samples: Samples
     ) -> CountEstimate:
         """The number of classes before anything is trained; what a call has left is found again."""
         folder = self.work.folder
@@ -228,7 +221,7 @@ class Fit:
             self.work.on_progress("count classes", len(scores), total)
 
         estimate = estimate_count(
-            CountData(torch.stack(views, dim=1), *numbers),
+            CountData(torch.stack(views, dim=1), samples.anomalous, samples.scores, samples.labels),
             self.config.count,
             self.config.prototypes,
             self.config.seed,
@@ -238,29 +231,25 @@ class Fit:
         write_json(finished, estimate.to_dict())
         return estimate
 
-
-def _range_of(
-    ordered: Sequence[tuple[str, Sample]],
-    normal_maxima: np.ndarray | None,
-    config: Config,
-    work: Workspace,
-) -> MapRange:
-    need_background = normal_maxima is None and not config.mebin.normals_in_set
-    maxima: list[float] = []
-    levels: list[float] = []
-    for _, sample in ordered:
-        if sample.name in work.maps:
-            amap = work.maps.get(sample.name)
-            maxima.append(float(amap.max()))
-            if need_background:
-                levels.append(background_level(amap))
-    if not maxima:
-        first = work.skipped[0] if work.skipped else None
-        reasons = f"; first reason: {first.name}: {first.reason}" if first else ""
-        raise InputError(
-            f"expected at least one usable image with an anomaly map, got none{reasons}"
-        )
-    background = float(np.median(levels)) if need_background else None
-    return fit_range(
-        np.asarray(maxima, np.float32), normal_maxima, config.mebin, background=background
-    )
+    def _range_of(
+        self, ordered: Sequence[tuple[str, Sample]], normal_maxima: FloatArray | None
+    ) -> MapRange:
+        config, work = self.config.mebin, self.work
+        need_background = normal_maxima is None and not config.normals_in_set
+        maxima: list[float] = []
+        levels: list[float] = []
+        for _, sample in ordered:
+            if sample.name in work.maps:
+                amap = work.maps.get(sample.name)
+                maxima.append(float(amap.max()))
+                if need_background:
+                    levels.append(background_level(amap))
+        if not maxima:
+            first = work.skipped[0] if work.skipped else None
+            reasons = f"; first reason: {first.name}: {first.reason}" if first else ""
+            raise InputError(
+                f"expected at least one usable image with an anomaly map, got none{reasons}"
+            )
+        background = float(np.median(levels)) if need_background else None
+        found = np.asarray(maxima, np.float32)
+        return self.steps.range_of(found, normal_maxima, config, background)

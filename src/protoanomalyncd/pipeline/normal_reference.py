@@ -22,7 +22,7 @@ from protoanomalyncd.discovery.normality import NormalGate
 from protoanomalyncd.pipeline.inputs import by_content
 from protoanomalyncd.pipeline.workspace import Workspace
 from protoanomalyncd.regions.crops import Crop
-from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place
+from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, BorrowedGuidance, Place
 from protoanomalyncd.storage.map_store import MapStore
 from protoanomalyncd.storage.tensors import load_prefixed, read_tensors, write_tensors
 from protoanomalyncd.training import CropSet, TokenCache
@@ -63,7 +63,7 @@ def places_of(
 
 def borrowed_guidance(
     crops: CropSet, sizes: Sequence[tuple[int, int]]
-) -> tuple[int, Callable[[int], Lent]]:
+) -> tuple[int, Callable[[int], BorrowedGuidance]]:
     """How many regions guidance can be borrowed from, and the function that borrows one's.
 
     Args:
@@ -72,9 +72,9 @@ def borrowed_guidance(
     """
     regions = np.flatnonzero(crops.anomalous).tolist()
 
-    def borrow(number: int) -> Lent:
+    def borrow(number: int) -> BorrowedGuidance:
         row = regions[number]
-        return Lent(sizes[row], crops.masks[row], crops.maps[row])
+        return BorrowedGuidance(sizes[row], crops.masks[row], crops.maps[row])
 
     return len(regions), borrow
 
@@ -126,12 +126,12 @@ def normal_views(
         drawn: crops of normal places.
         on_progress: called with the number of crops done.
     """
-    side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
+    side = encoder.config.input_size
     device = next(encoder.tail.parameters()).device
     cls = [torch.zeros(0, encoder.backbone.embed_dim, device=device)]
     frozen = [torch.zeros(0, encoder.frozen_dim, device=device)]
     for done, crop in enumerate(drawn, 1):
-        seen = plain_view(crop.image, crop.mask, crop.amap, side, mask_only)
+        seen = plain_view(crop.image, encoder.guide_values(crop.mask, crop.amap), side)
         window, values = (torch.from_numpy(part)[None].to(device) for part in seen)
         tokens = encoder.tokens(window, values)
         cls.append(encoder.class_token(tokens))

@@ -55,7 +55,7 @@ def predict_images(
             cropped = cutter(sample, keys[sample.name], work)
         except InputError as error:
             return Skipped(sample.name, str(error))
-        return cropped[0], classifier.look(crop_set([cropped]))
+        return cropped[0], classifier.features(crop_set([cropped]))
 
     images: list[CroppedImage] = []
     rows: list[RegionFeatures] = []

@@ -30,7 +30,6 @@ from protoanomalyncd.discovery.outliers import RegionFeatures, create_outlier_sc
 from protoanomalyncd.localisation import create_localiser
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.prototypes import PrototypeHead
-from protoanomalyncd.prototypes.class_kappas import ClassKappas
 from protoanomalyncd.storage.files import own_file, read_json, sha256_of, write_json
 from protoanomalyncd.storage.names import (
     FORMAT_VERSION,
@@ -151,8 +150,7 @@ def _classifier(
         if getattr(encoder, name) is not None:
             load_prefixed(getattr(encoder, name), tensors, f"{name}/")
     prototypes, n_base = tensors["prototypes"], len(values["base_classes"])
-    dim = config.prototypes.projection_dim
-    head = PrototypeHead(prototypes.shape[1], n_base, len(prototypes) - n_base, dim)
+    head = PrototypeHead(prototypes.shape[1], n_base, len(prototypes) - n_base)
     head.weight.data = prototypes.clone()
     rejection = values["outliers"]
     score = create_outlier_score(rejection["score"], rejection["arguments"])
@@ -165,7 +163,6 @@ def _classifier(
         config.prototypes.temperature,
         score,
         None if rejection["threshold"] is None else float(rejection["threshold"]),
-        ClassKappas.from_dict(values["kappas"]) if values.get("kappas") else None,
         _normality(encoder, config, tensors),
         has_normal=values["catalogue"]["normal_class"] is not None,
     )
@@ -193,7 +190,7 @@ def _normality(
     """What tells regions that look normal, where the model has it."""
     if "normality/limit" not in tensors:
         return None
-    gate = NormalGate(encoder.frozen_dim, config.embedding.verify)
+    gate = NormalGate(encoder.frozen_dim, config.embedding.normal_gate_quantile)
     load_prefixed(gate, tensors, "normality/")
     return gate.to(config.device)
 
@@ -227,7 +224,6 @@ def _describe(model: FittedModel) -> dict[str, Any]:
             "arguments": classifier.outlier_score.arguments(),
             "threshold": classifier.threshold,
         },
-        "kappas": None if classifier.kappas is None else classifier.kappas.to_dict(),
     }
     return {name: _without_places(value) for name, value in described.items()}
 

@@ -212,8 +212,8 @@ def crop_images(
 
 def _write_crops(writer: CropWriter, image: CroppedImage, regions: Sequence[CroppedRegion]) -> None:
     for r in regions:
-        crop, key = (r.crop.image, r.crop.mask, r.crop.amap), f"{image.key}/{r.region.index}"
-        writer.append(*crop, r.region.score, -1, key, r.descriptors, r.crop.on_object)
+        key = f"{image.key}/{r.region.index}"
+        writer.append(r.crop, r.region.score, -1, key, r.descriptors)
 
 
 def crop_labelled_set(
@@ -248,8 +248,7 @@ def crop_labelled_set(
                 skipped.append(r)
             else:
                 label = labelled.class_names.index(str(sample.label))
-                pictures = (r.crop.image, r.crop.mask, r.crop.amap)
-                writer.append(*pictures, 1.0, label, key, r.descriptors)
+                writer.append(r.crop, 1.0, label, key, r.descriptors)
                 found.add(sample.label)
             work.on_progress("crop labelled images", number + 1, len(ordered))
     for name in labelled.class_names:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 __all__ = ["PrototypeHead"]
 
+PROJECTION_DIM = 256
+"""Width of the contrastive projection (AnomalyNCD, SimGCD)."""
+
 
 class PrototypeHead(nn.Module):
     """Prototypes mu (K, C) and the contrastive projection.
@@ -26,7 +29,6 @@ class PrototypeHead(nn.Module):
         embed_dim: C.
         n_base: B, known classes.
         n_novel: N, classes of the unlabelled set, its normal class included.
-        projection_dim: width of the contrastive projection.
         n_fixed: last entries of an embedding that no training changes (the region's descriptors).
             The contrastive losses do not see them: they are the same in all views of a crop, and
             to tell crops apart by them would teach the network nothing.
@@ -37,14 +39,7 @@ class PrototypeHead(nn.Module):
 
     prior: Tensor
 
-    def __init__(
-        self,
-        embed_dim: int,
-        n_base: int,
-        n_novel: int,
-        projection_dim: int = 256,
-        n_fixed: int = 0,
-    ) -> None:
+    def __init__(self, embed_dim: int, n_base: int, n_novel: int, n_fixed: int = 0) -> None:
         super().__init__()
         self.n_base = n_base
         self.n_novel = n_novel
@@ -56,7 +51,7 @@ class PrototypeHead(nn.Module):
             nn.GELU(),
             nn.Linear(2048, 2048),
             nn.GELU(),
-            nn.Linear(2048, projection_dim),
+            nn.Linear(2048, PROJECTION_DIM),
         )
 
     @property
@@ -74,31 +69,10 @@ class PrototypeHead(nn.Module):
         return z @ self.prototypes.T
 
     def project(self, z: Tensor) -> Tensor:
-        """Unit embeddings (n, C) -> unit projections (n, projection_dim)."""
+        """Unit embeddings (n, C) -> unit projections (n, `PROJECTION_DIM`)."""
         if self.n_trained < z.shape[1]:
             z = F.normalize(z[:, : self.n_trained], dim=-1)
         return F.normalize(self.projection(z), dim=-1)
-
-    @torch.no_grad()
-    def draw_start(self, seed: int) -> None:
-        """Draw prototypes and projection as the published codes do.
-
-        Source: [ref] CVMI-Lab/SimGCD, ``model.py`` (``DINOHead``), and HUST-SLOW/AnomalyNCD,
-        ``models/modules/_classifier.py``. The length of a prototype counts too: theirs begin at
-        some 0.58, and a step of the same size turns a short one further than one of length 1.
-
-        Args:
-            seed: of the draw.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            bound = self.weight.shape[1] ** -0.5
-            self.weight.copy_(torch.empty(self.weight.shape).uniform_(-bound, bound))
-            for layer in self.projection:
-                if isinstance(layer, nn.Linear):
-                    drawn = nn.init.trunc_normal_(torch.empty(layer.weight.shape), std=0.02)
-                    layer.weight.copy_(drawn)
-                    layer.bias.zero_()
 
     @torch.no_grad()
     def set_prototypes(self, start: Tensor) -> None:

@@ -26,14 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "adaptive_targets",
     "correct_towards_normal",
     "corrected_targets",
     "harden",
     "ramp",
     "restrict_to_novel",
     "soft_targets",
-    "target_temperature",
 ]
 
 
@@ -90,22 +88,6 @@ def harden(q: Tensor, share: float) -> Tensor:
     return torch.where(hard[:, None], one_hot, q)
 
 
-def adaptive_targets(cosines: Tensor, share: float, temperature: float = 0.05) -> Tensor:
-    """Dual-level adaptive pseudo-labels of one view: `soft_targets`, then `harden`.
-
-    Source: [ref] mashijie1028/ProtoGCD, ``models/loss.py`` (``DistillLoss_ratio``).
-
-    Args:
-        cosines: (n, K) cosines to the prototypes.
-        share: r in [0, 1], see `ramp`.
-        temperature: of the soft targets.
-
-    Returns:
-        (n, K) probabilities.
-    """
-    return harden(soft_targets(cosines, temperature), share)
-
-
 def ramp(epoch: int, n_epochs: int) -> float:
     """Share of hard labels: 0 in the first epoch, 1 from the last epoch of the first half on.
 
@@ -124,30 +106,6 @@ def ramp(epoch: int, n_epochs: int) -> float:
         raise ValueError(f"expected epoch >= 0 and n_epochs >= 1, got {epoch} and {n_epochs}")
     last = max(1, n_epochs // 2 - 1)
     return min(1.0, epoch / last)
-
-
-def target_temperature(
-    epoch: int, start: float, end: float, warmup_epochs: int, step: int = 1
-) -> float:
-    """Temperature of the soft targets: from `start` to `end`, then `end`.
-
-    Source: [ref] CVMI-Lab/SimGCD, ``model.py`` (``DistillLoss``: 30 epochs, a value an epoch), and
-    HUST-SLOW/AnomalyNCD, ``models/loss/_distill_loss.py`` (40 epochs, a value for every 4).
-
-    Args:
-        epoch: 0 for the first.
-        start: of the first epoch.
-        end: from epoch `warmup_epochs` on.
-        warmup_epochs: epochs of the way down.
-        step: epochs in a row with one value.
-
-    Returns:
-        tau.
-    """
-    if epoch >= warmup_epochs:
-        return end
-    last = warmup_epochs // step - 1
-    return start + (end - start) * min(1.0, epoch // step / last) if last > 0 else start
 
 
 def restrict_to_novel(q: Tensor, n_base: int) -> Tensor:

@@ -57,7 +57,7 @@ def crop_unlabelled(
     """
     normalised = map_range.normalise(amap)
     found = binarise(amap, map_range, mebin)
-    return _cut_all(name, image, found.mask, normalised, crops, found.n_components, on_object)
+    return _cut_all(name, image, found.mask, normalised, crops, on_object)
 
 
 def crop_labelled(
@@ -81,11 +81,10 @@ def _cut_all(
     mask: MaskArray,
     normalised: FloatArray,
     crops: CropConfig,
-    n_components: int | None = None,
     on_object: MaskArray | None = None,
 ) -> list[CroppedRegion]:
     size = (image.shape[0], image.shape[1])
-    regions = propose_regions(name, mask, normalised, size, crops, n_components=n_components)
+    regions = propose_regions(name, mask, normalised, size, crops)
     return [
         CroppedRegion(
             region,

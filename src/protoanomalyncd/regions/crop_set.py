@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
+from protoanomalyncd.regions.crops import Crop
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.storage.files import read_json, replace_atomically, write_json
 from protoanomalyncd.storage.row_files import RowFile, Rows, RowWriter, join_rows
@@ -57,10 +56,6 @@ class CropSet:
     def anomalous(self) -> npt.NDArray[np.bool_]:
         """Whether each crop holds a region, (n,); False = a whole image in which none was found."""
         return np.array([mask.any() for mask in self.masks], np.bool_)
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`anomalous`, `scores` and `labels` (n,), as the trainer takes them."""
-        return torch.tensor(self.anomalous), torch.tensor(self.scores), torch.tensor(self.labels)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -115,10 +110,10 @@ class CropSet:
         """Write the crops into a folder."""
         with CropWriter(folder, self.images.shape[1]) as writer:
             for i, key in enumerate(self.keys):
-                crop = (self.images[i], self.masks[i], self.maps[i])
+                crop = Crop(self.images[i], self.masks[i], self.maps[i], self.object_of(i))
                 described = dict(zip(DESCRIPTORS, self.descriptors[i].tolist(), strict=True))
                 numbers = (float(self.scores[i]), int(self.labels[i]))
-                writer.append(*crop, *numbers, key, described, self.object_of(i))
+                writer.append(crop, *numbers, key, described)
 
     @classmethod
     def load(cls, folder: Path) -> CropSet:
@@ -178,21 +173,16 @@ class CropWriter:
         return self
 
     def append(
-        self,
-        image: npt.NDArray[np.generic],
-        mask: npt.NDArray[np.generic],
-        amap: npt.NDArray[np.generic],
-        score: float,
-        label: int,
-        key: str,
-        descriptors: Mapping[str, float],
-        on_object: MaskArray | None = None,
+        self, crop: Crop, score: float, label: int, key: str, descriptors: Mapping[str, float]
     ) -> None:
         """Write one crop; see `CropSet` for the arguments. Without object mask: all is object."""
-        for file, row in zip(self._files, (image, mask, amap), strict=True):
+        rows: tuple[npt.NDArray[np.generic], ...] = (crop.image, crop.mask, crop.amap)
+        for file, row in zip(self._files, rows, strict=True):
             file.append(row)
-        self._any_object |= on_object is not None
-        self._objects.append(np.ones(mask.shape, np.bool_) if on_object is None else on_object)
+        self._any_object |= crop.on_object is not None
+        self._objects.append(
+            np.ones(crop.mask.shape, np.bool_) if crop.on_object is None else crop.on_object
+        )
         self._scores.append(score)
         self._labels.append(label)
         self._keys.append(key)

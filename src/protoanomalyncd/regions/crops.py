@@ -19,7 +19,7 @@ from protoanomalyncd.core.errors import ImageError
 from protoanomalyncd.core.records import Box, FloatArray, ImageArray, MaskArray, Region
 from protoanomalyncd.regions.proposals import cells, close_crop
 
-__all__ = ["Crop", "cut"]
+__all__ = ["Crop", "cut", "resize_part", "sample_mask"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ def cut(
 
     The image is resized with an anti-aliasing filter. A pixel of the mask is set where the mask
     is set at its centre, or where the centre of a set mask pixel falls into it: thin defects
-    survive shrinking. What lies outside the image is reflected (``reference``: black).
+    survive shrinking. What of a crop lies outside the image is left out.
 
     Args:
         image: RGB, uint8, (H, W, 3).
@@ -61,42 +61,24 @@ def cut(
         config: crop parameters.
         on_object: object mask, (h", w"), covering the whole image; None = everything is object.
     """
-    height, width = image.shape[:2]
+    height, width = original = (image.shape[0], image.shape[1])
     x0, y0, x1, y1 = region.crop_box
-    size, inside = config.size, (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
+    box = (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
+    if box[2] <= box[0] or box[3] <= box[1]:
         raise ImageError(
             f"{region.image}: expected a crop that meets the image of {width} x {height} px, "
             f"got {region.crop_box}"
         )
-    target = (size, size)
-    if config.mode == "reference" and region.whole_image:
-        # The reference resizes the shorter side and looks at the top left: the rest is lost.
-        inside = (0, 0, min(height, width), min(height, width))
-        columns = rows = (0, size)
-    else:
-        columns = _span(inside[0] - x0, inside[2] - x0, x1 - x0, size)
-        rows = _span(inside[1] - y0, inside[3] - y0, y1 - y0, size)
-        target = (rows[1] - rows[0], columns[1] - columns[0])
-    original = (height, width)
-    if config.mode == "default" and config.max_enlargement and not region.whole_image:
+    if config.max_enlargement and not region.whole_image:
         close = close_crop(region.box, original, config)
         mask, amap = (_only_inside(values, close, original) for values in (mask, amap))
-    parts: tuple[npt.NDArray[np.generic], ...] = (
-        _resize(Image.fromarray(image), inside, original, target),
-        _sample_mask(mask, inside, original, target),
-        _resize(Image.fromarray(np.asarray(amap, np.float32)), inside, original, target),
-    )
-    if on_object is not None:
-        parts = (*parts, _sample_mask(on_object, inside, original, target))
-    cut_image, cut_mask, cut_map, *cut_object = (
-        _fill(part, rows, columns, size, black=config.mode == "reference") for part in parts
-    )
+    target = (config.size, config.size)
+    resized = resize_part(Image.fromarray(np.asarray(amap, np.float32)), box, original, target)
     return Crop(
-        np.asarray(cut_image, np.uint8),
-        np.asarray(cut_mask, np.bool_),
-        np.asarray(np.clip(cut_map, 0.0, 1.0), np.float32),
-        np.asarray(cut_object[0], np.bool_) if cut_object else None,
+        np.asarray(resize_part(Image.fromarray(image), box, original, target), np.uint8),
+        sample_mask(mask, box, original, target),
+        np.asarray(np.clip(resized, 0.0, 1.0), np.float32),
+        None if on_object is None else sample_mask(on_object, box, original, target),
     )
 
 
@@ -110,13 +92,7 @@ def _only_inside(
     return out
 
 
-def _span(start: int, stop: int, length: int, size: int) -> tuple[int, int]:
-    """[start, stop) of `length` px, in pixels of an output of `size`; at least one pixel."""
-    first = min(round(start * size / length), size - 1)
-    return first, max(round(stop * size / length), first + 1)
-
-
-def _resize(
+def resize_part(
     picture: Image.Image, box: Box, image_size: tuple[int, int], target: tuple[int, int]
 ) -> npt.NDArray[np.generic]:
     """Part `box` [image px] of a picture that covers the image, resized to (rows, columns)."""
@@ -126,7 +102,7 @@ def _resize(
     return np.asarray(resized)
 
 
-def _sample_mask(
+def sample_mask(
     mask: MaskArray, box: Box, image_size: tuple[int, int], target: tuple[int, int]
 ) -> MaskArray:
     """Part `box` [image px] of a mask, at (rows, columns); thin structures survive."""
@@ -155,32 +131,3 @@ def _centres(
     # A cell larger than the crop may have its centre outside although it is seen: forward has it.
     backward[(backward < 0) | (backward >= size)] = -1
     return forward, backward
-
-
-def _fill(
-    part: npt.NDArray[np.generic],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    size: int,
-    *,
-    black: bool,
-) -> npt.NDArray[np.generic]:
-    """`part` in its place in a square of `size`, the rest reflected or zero."""
-    if part.shape[:2] == (size, size):
-        return part
-    if black:
-        padded = np.zeros((size, size, *part.shape[2:]), part.dtype)
-        padded[rows[0] : rows[1], columns[0] : columns[1]] = part
-        return padded
-    ys = _reflected(np.arange(size) - rows[0], rows[1] - rows[0])
-    xs = _reflected(np.arange(size) - columns[0], columns[1] - columns[0])
-    return part[np.ix_(ys, xs)]
-
-
-def _reflected(index: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    """Indices folded into [0, length) by mirrors at the outer pixels' centres."""
-    if length == 1:
-        return np.zeros_like(index)
-    period = 2 * (length - 1)
-    folded = index % period
-    return np.minimum(folded, period - folded)

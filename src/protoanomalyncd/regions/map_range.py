@@ -33,7 +33,6 @@ def fit_range(
     maxima: FloatArray,
     normal_maxima: FloatArray | None = None,
     config: MEBinConfig | None = None,
-    *,
     background: float | None = None,
 ) -> MapRange:
     """Range on which maps are normalised and swept.
@@ -41,16 +40,15 @@ def fit_range(
     ``high`` is the largest maximum. ``low`` is, in this order,
 
     1. `background`, where the caller knows that the set holds no normal images;
-    2. in ``default`` mode, the `normal_quantile` of `normal_maxima`, where given;
-    3. in ``default`` mode, the `set_quantile` of the maxima: the least conspicuous images of a set
-       that holds normal ones are normal;
-    4. in ``reference`` mode, the smallest maximum, as AnomalyNCD has it.
+    2. the `normal_quantile` of `normal_maxima`, where given;
+    3. the `set_quantile` of the maxima: the least conspicuous images of a set that holds normal
+       ones are normal. AnomalyNCD takes the smallest maximum: a quantile of 0.
 
     Args:
         maxima: largest score of each image of the set, (n,) [map units].
         normal_maxima: the same of held-out normal images, which the detector has not seen,
             (m,) [map units]; None or empty where there are none.
-        config: mode and quantile; None = the defaults.
+        config: quantiles; None = the defaults.
         background: score of normal pixels [map units], for sets without a normal image: the median
             of their `background_level`, or 0 for detectors whose maps start there.
 
@@ -65,12 +63,10 @@ def fit_range(
     high = float(seen.max())
     if background is not None:
         low, what = float(background), "the background given"
-    elif config.mode == "default" and normal.size:
+    elif normal.size:
         low, what = float(np.quantile(normal, config.normal_quantile)), "the normal images' maxima"
-    elif config.mode == "default":
-        low, what = float(np.quantile(seen, config.set_quantile)), "the set's lower maxima"
     else:
-        low, what = float(seen.min()), "the lowest image maximum"
+        low, what = float(np.quantile(seen, config.set_quantile)), "the set's lower maxima"
     if not high > low:
         raise AnomalyMapError(
             f"expected maps that reach above {what} ({low:.6g}), but the highest score of the set "

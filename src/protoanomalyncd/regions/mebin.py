@@ -2,22 +2,15 @@
 
 Source: AnomalyNCD's `models/modules/_MEBin.py` (Huang et al., CVPR 2025). Thresholds are swept
 from high to low; the number of connected components is counted at each; the longest run of
-thresholds with the same count is taken for the true structure of the map, and the run's lowest
-threshold cuts out the mask.
+thresholds with the same count is taken for the true structure of the map. Ours: the float map is
+swept, resized relative to its own size; nothing is eroded, components below a small area are
+dropped instead, so thin cracks survive; and the threshold is the run's middle, not its lowest,
+which floods what surrounds a defect (docs/defaults.md). AnomalyNCD's procedure step for step:
+``research/published/binarisation.py``.
 
-Two modes:
-
-* ``reference`` follows AnomalyNCD step for step, on 8-bit maps: masks, thresholds and counts are
-  identical (golden tests). Its 6 x 6 erosion deletes what is thinner than 6 px.
-* ``default`` (ours) sweeps the float map, resized relative to its own size; nothing is eroded,
-  components below a small area are dropped instead, so thin cracks survive. The threshold is the
-  run's middle, not its lowest, which floods what surrounds a defect (docs/defaults.md).
-
-Speed (ours): the reference thresholds, erodes and counts 64 times. Flat erosion commutes with
-thresholding, erode(A > t) = (grey-erode(A) > t), so one grey erosion serves all thresholds. Every
-pixel then gets its *level*, the number of thresholds below its value, in one table look-up; level
-sets are nested, so the sweep runs from the largest set to the smallest and each count looks at
-the bounding box of the one before, and at no level that the map does not reach.
+Speed (ours): every pixel gets its *level*, the number of thresholds below its value; level sets are
+nested, so the sweep runs from the largest set to the smallest and each count looks at the bounding
+box of the one before, and at no level that the map does not reach.
 """
 
 from __future__ import annotations
@@ -41,20 +34,15 @@ __all__ = [
     "count_components",
     "default_resolution",
     "stable_run",
-    "to_eight_bit",
 ]
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
-REFERENCE_RESOLUTION = 256
-REFERENCE_EROSION = 6
-REFERENCE_MIN_RUN = 4
 UPSAMPLING = 3
-"""Default mode: mask pixels per map pixel and axis. Odd, so that every map pixel's centre is hit:
+"""Mask pixels per map pixel and axis. Odd, so that every map pixel's centre is hit:
 at even factors bilinear interpolation lowers each peak, and weak defects are lost."""
 LARGEST_SIDE = 512
-"""Default mode: maps are upsampled to at most, and larger ones shrunk to, this side [px]."""
-DEFAULT_MIN_RUN = 2
+"""Maps are upsampled to at most, and larger ones shrunk to, this side [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +51,9 @@ class Binarisation:
 
     Args:
         mask: True = anomaly, (resolution, resolution); all False where nothing is stable.
-        threshold: the mask is where the resized (in ``reference``: and eroded) map lies above it
-            [map units]; None where no run of thresholds is stable: no anomaly.
-        n_components: estimated number of anomalies, 0 where `threshold` is None. In ``default``
-            mode the mask has exactly that many components; the ``reference`` truncates the
-            threshold after counting, so its mask may have more or fewer.
+        threshold: the mask is where the resized map lies above it [map units]; None where no run of
+            thresholds is stable: no anomaly.
+        n_components: number of anomalies: components of the mask; 0 where `threshold` is None.
     """
 
     mask: MaskArray
@@ -90,42 +76,49 @@ class StableRun:
     end: int
 
 
-def binarise(
-    amap: FloatArray | ByteArray, map_range: MapRange, config: MEBinConfig
-) -> Binarisation:
+def binarise(amap: FloatArray, map_range: MapRange, config: MEBinConfig) -> Binarisation:
     """Cut the anomalies out of one map.
 
     Args:
-        amap: anomaly scores, (h, w), finite. In ``reference`` mode a uint8 map is taken as it is,
-            `map_range` then being AnomalyNCD's integers (s_min, s_max); a float map is first
-            quantised to 8 bits on `map_range`.
+        amap: anomaly scores, (h, w), finite.
         map_range: range of the data set's maps, from `fit_range`.
-        config: mode and parameters.
+        config: parameters.
 
     Raises:
         AnomalyMapError: the map is empty, not two-dimensional, or not finite.
     """
     if amap.ndim != 2 or amap.size == 0:
         raise AnomalyMapError(f"expected an anomaly map of shape (h, w), got {amap.shape}")
-    if config.mode == "reference":
-        return _binarise_reference(amap, map_range, config)
-    return _binarise_float(amap, map_range, config)
-
-
-def to_eight_bit(amap: FloatArray, map_range: MapRange) -> ByteArray:
-    """Quantise scores to 0..255 on a range, truncating, as an 8-bit map file does; any shape.
-
-    Raises:
-        AnomalyMapError: a score is not finite.
-    """
-    if not np.isfinite(amap).all():
+    scores = np.asarray(amap, np.float32)
+    if not np.isfinite(scores).all():
         raise AnomalyMapError("expected finite anomaly scores, got NaN or infinity")
-    scaled = (np.asarray(amap, np.float32) - map_range.low) / (map_range.high - map_range.low)
-    return np.asarray(np.clip(scaled * 255, 0, 255), np.uint8)
+    side = config.resolution or default_resolution(scores.shape)
+    normalised = map_range.normalise(scores)
+    if normalised.shape != (side, side):
+        shrinks = max(normalised.shape) > side
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(normalised, (side, side), interpolation=method)
+        normalised = np.asarray(resized, np.float32)
+    if config.erosion:
+        kernel = np.ones((config.erosion, config.erosion), np.uint8)
+        normalised = np.asarray(cv2.erode(normalised, kernel), np.float32)
+    min_area = config.min_area * side * side / scores.size
+    # Thresholds 255, 255 - step, ... > 0 of 255; a level is the number of thresholds below.
+    n_levels = len(range(255, 0, -config.step))
+    lowest = 255 - (n_levels - 1) * config.step
+    levels = np.ceil((normalised * 255 - lowest) / config.step).clip(0, n_levels).astype(np.uint8)
+    run = stable_run(count_components(levels, n_levels, min_area), config.min_run)
+    if run is None:
+        return Binarisation(np.zeros((side, side), np.bool_), None, 0)
+    chosen = run.start + int(config.run_position * (run.end - run.start) + 0.5)
+    mask = _without_small(levels >= n_levels - chosen, min_area)
+    share = (255 - chosen * config.step) / 255
+    threshold = map_range.low + share * (map_range.high - map_range.low)
+    return Binarisation(mask, threshold, run.count)
 
 
 def default_resolution(shape: tuple[int, ...]) -> int:
-    """Side of the default mode's mask for a map of (h, w) [px]."""
+    """Side of the mask for a map of (h, w) [px]."""
     longer = max(shape)
     return longer * UPSAMPLING if longer * UPSAMPLING <= LARGEST_SIDE else min(longer, LARGEST_SIDE)
 
@@ -183,80 +176,6 @@ def stable_run(counts: Sequence[int] | npt.NDArray[np.int64], min_run: int) -> S
         if length > best_length or (length == best_length and wins_tie):
             best, best_length = StableRun(count, start, start + length - 1), length
     return best
-
-
-def _binarise_reference(
-    amap: FloatArray | ByteArray, map_range: MapRange, config: MEBinConfig
-) -> Binarisation:
-    if amap.dtype == np.uint8:
-        eight_bit, low, high = _bytes(amap), int(map_range.low), int(map_range.high)
-        offset, unit = 0.0, 1.0
-    else:
-        eight_bit, low, high = to_eight_bit(np.asarray(amap, np.float32), map_range), 0, 255
-        offset, unit = map_range.low, (map_range.high - map_range.low) / 255
-    if high <= low:
-        raise AnomalyMapError(f"expected a range of 8-bit scores, got low {low}, high {high}")
-    side = config.resolution or REFERENCE_RESOLUTION
-    if eight_bit.shape != (side, side):
-        eight_bit = _bytes(cv2.resize(eight_bit, (side, side), interpolation=cv2.INTER_LINEAR))
-    erosion = REFERENCE_EROSION if config.erosion is None else config.erosion
-    if erosion:
-        eight_bit = _bytes(cv2.erode(eight_bit, np.ones((erosion, erosion), np.uint8)))
-    thresholds = np.arange(255, 0, -config.step)
-    table = _reference_table(low, high, thresholds)
-    run = stable_run(
-        count_components(_bytes(cv2.LUT(eight_bit, table)), len(thresholds)),
-        config.min_run or REFERENCE_MIN_RUN,
-    )
-    if run is None:
-        return Binarisation(np.zeros((side, side), np.bool_), None, 0)
-    # The reference truncates here, so the mask is not exactly a swept one.
-    threshold = int(int(thresholds[run.end]) * (high - low) / 255 + low)
-    return Binarisation(eight_bit > threshold, offset + unit * threshold, run.count)
-
-
-def _reference_table(low: int, high: int, thresholds: npt.NDArray[np.int64]) -> ByteArray:
-    """Level of each 8-bit score, (256,); below `low` it is 0."""
-    scores = np.arange(256)
-    rescaled = np.where(scores < low, 0.0, (scores - low) / (high - low) * 255)
-    return np.asarray((rescaled[:, None] > thresholds).sum(axis=1), np.uint8)
-
-
-def _binarise_float(
-    amap: FloatArray | ByteArray, map_range: MapRange, config: MEBinConfig
-) -> Binarisation:
-    scores = np.asarray(amap, np.float32)
-    if not np.isfinite(scores).all():
-        raise AnomalyMapError("expected finite anomaly scores, got NaN or infinity")
-    side = config.resolution or default_resolution(scores.shape)
-    normalised = map_range.normalise(scores)
-    if normalised.shape != (side, side):
-        shrinks = max(normalised.shape) > side
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(normalised, (side, side), interpolation=method)
-        normalised = np.asarray(resized, np.float32)
-    if config.erosion:
-        kernel = np.ones((config.erosion, config.erosion), np.uint8)
-        normalised = np.asarray(cv2.erode(normalised, kernel), np.float32)
-    min_area = config.min_area * side * side / scores.size
-    # Thresholds 255, 255 - step, ... > 0 of 255; a level is the number of thresholds below.
-    n_levels = len(range(255, 0, -config.step))
-    lowest = 255 - (n_levels - 1) * config.step
-    levels = np.ceil((normalised * 255 - lowest) / config.step).clip(0, n_levels).astype(np.uint8)
-    run = stable_run(
-        count_components(levels, n_levels, min_area), config.min_run or DEFAULT_MIN_RUN
-    )
-    if run is None:
-        return Binarisation(np.zeros((side, side), np.bool_), None, 0)
-    chosen = run.start + int(config.run_position * (run.end - run.start) + 0.5)
-    mask = _without_small(levels >= n_levels - chosen, min_area)
-    share = (255 - chosen * config.step) / 255
-    threshold = map_range.low + share * (map_range.high - map_range.low)
-    return Binarisation(mask, threshold, run.count)
-
-
-def _bytes(array: object) -> ByteArray:
-    return np.asarray(array, np.uint8)
 
 
 def _without_small(mask: MaskArray, min_area: float) -> MaskArray:

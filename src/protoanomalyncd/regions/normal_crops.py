@@ -22,7 +22,7 @@ from protoanomalyncd.core.records import Box, FloatArray, ImageArray, MaskArray,
 from protoanomalyncd.regions.crops import Crop, cut
 from protoanomalyncd.regions.proposals import cells
 
-__all__ = ["NORMAL_CROPS", "Lent", "Place", "normal_crops"]
+__all__ = ["NORMAL_CROPS", "BorrowedGuidance", "Place", "normal_crops"]
 
 NORMAL_CROPS = 200
 """Crops that are drawn; half as many gave the same classes (docs/defaults.md)."""
@@ -30,8 +30,8 @@ _TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
-    """A region whose guidance is borrowed.
+class BorrowedGuidance:
+    """Guidance of a region that was found elsewhere.
 
     Args:
         size: width and height of its crop [px].
@@ -61,8 +61,8 @@ class Place:
 
 def normal_crops(
     places: Sequence[Place],
-    n_lent: int,
-    lend: Callable[[int], Lent],
+    n_regions: int,
+    borrow: Callable[[int], BorrowedGuidance],
     config: CropConfig,
     seed: int,
 ) -> Iterator[Crop]:
@@ -72,28 +72,28 @@ def normal_crops(
 
     Args:
         places: in any order; copies of an image count once.
-        n_lent: regions that can be borrowed.
-        lend: number in [0, n_lent) -> region.
+        n_regions: regions whose guidance can be borrowed.
+        borrow: number in [0, n_regions) -> its guidance.
         config: crop parameters.
         seed: of every draw.
     """
     distinct = {place.key: place for place in places}
     drawn = sorted(distinct, key=lambda key: _digest(seed, key))
-    if not drawn or n_lent == 0:
+    if not drawn or n_regions == 0:
         return
     for number in range(NORMAL_CROPS):
         place, turn = distinct[drawn[number % len(drawn)]], number // len(drawn)
         rng = np.random.default_rng(list(_digest(seed, f"{place.key}/{turn}")))
-        lent = lend(int(rng.integers(n_lent)))
+        borrowed = borrow(int(rng.integers(n_regions)))
         try:
             image = place.read()
         except InputError:
             continue  # whoever learns from the normal images lists it
-        box = _draw_box(rng, image.shape, lent.size, place.scores)
+        box = _draw_box(rng, image.shape, borrowed.size, place.scores)
         nothing = np.zeros((1, 1), np.float32)
         region = Region(place.key, 0, box, box, 0.0, 0.0)
         crop = cut(image, nothing.astype(np.bool_), nothing, region, config)
-        yield Crop(crop.image, lent.mask, lent.amap)
+        yield Crop(crop.image, borrowed.mask, borrowed.amap)
 
 
 def _digest(seed: int, text: str) -> bytes:

@@ -1,11 +1,10 @@
 """From a mask to regions: which boxes are cut out of an image.
 
-Source: AnomalyNCD's `crop_sub_image_mask` and `merge_crop_boxes` in `models/modules/_MEBin.py`.
-Its boxes are in `reference_crops`; here are the default ones (ours). They differ:
+Source: AnomalyNCD's `crop_sub_image_mask` and `merge_crop_boxes` in `models/modules/_MEBin.py`;
+step for step in ``research/published/regions.py``. Ours differ:
 
 * a crop never leaves the image: where the square is larger than the image's shorter side, the
-  crop is the rectangle that fits, squashed to a square (``overhang="squash"``), or the square is
-  filled up by reflection (``overhang="reflect"``); the reference pads with black;
+  crop is the rectangle that fits, squashed to a square; the reference pads with black;
 * crops are merged until none are near each other, and a merged crop is the square around its
   regions; the reference merges once, around the squares, so its crops may still overlap;
 * a crop is not enlarged beyond `max_enlargement`: a region that fills a few pixels is seen at its
@@ -28,9 +27,13 @@ import numpy.typing as npt
 from protoanomalyncd.config import CropConfig
 from protoanomalyncd.core.errors import AnomalyMapError, ImageError
 from protoanomalyncd.core.records import Box, FloatArray, MaskArray, Region
-from protoanomalyncd.regions.reference_crops import Square, reference_boxes, reference_score
 
 __all__ = ["cells", "close_crop", "propose_regions"]
+
+MAX_HALF_SIDE = 0.5
+"""Largest half side of a crop, as a share of the image's longer side (AnomalyNCD's)."""
+MERGE_DISTANCE = 0.01
+"""Crops nearer than this share of the image's longer side become one (AnomalyNCD's)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,6 @@ def propose_regions(
     amap: FloatArray,
     image_size: tuple[int, int],
     config: CropConfig,
-    *,
-    n_components: int | None = None,
 ) -> list[Region]:
     """The regions of one image, most anomalous first; never empty.
 
@@ -58,8 +59,6 @@ def propose_regions(
         amap: normalised map in [0, 1], (h', w'), covering the whole image.
         image_size: (H, W) of the original image [px].
         config: crop parameters.
-        n_components: `Binarisation.n_components`, by which the ``reference`` mode limits the
-            number of crops; None = no such limit. Not used in ``default`` mode.
 
     Returns:
         At most `max_regions` regions, sorted by score, then area, both from large to small. An
@@ -76,18 +75,15 @@ def propose_regions(
     height, width = image_size
     if height < 1 or width < 1:
         raise ImageError(f"expected an image of at least one pixel, got {height} x {width}")
-    if config.mode == "reference":
-        rows = _reference_rows(mask, amap, image_size, config, n_components)
-    else:
-        rows = [
-            (
-                found.box,
-                _crop_around(found.box, image_size, config),
-                found.pixels / mask.size,
-                _maximum(amap, close, image_size),
-            )
-            for found, close in _merged(_components(mask, image_size), image_size, config)
-        ]
+    rows = [
+        (
+            found.box,
+            _crop_around(found.box, image_size, config),
+            found.pixels / mask.size,
+            _maximum(amap, close, image_size),
+        )
+        for found, close in _merged(_components(mask, image_size), image_size, config)
+    ]
     if not rows:
         whole = (0, 0, width, height)
         score = float(np.clip(amap.max(), 0.0, 1.0))
@@ -120,7 +116,7 @@ def _merged(
     found: list[_Found], image_size: tuple[int, int], config: CropConfig
 ) -> list[tuple[_Found, Box]]:
     """Regions and their close crops, merged until no two crops are near each other."""
-    gap = config.merge_distance * max(image_size)
+    gap = MERGE_DISTANCE * max(image_size)
     while True:
         crops = [close_crop(f.box, image_size, config) for f in found]
         groups = _near_groups(np.asarray(crops, np.float64).reshape(-1, 4), gap)
@@ -157,8 +153,8 @@ def close_crop(box: Box, image_size: tuple[int, int], config: CropConfig) -> Box
     """Square around a box by margin and half sides alone."""
     longer = max(image_size)
     half = max(config.margin * max(box[2] - box[0], box[3] - box[1]), config.min_half_side * longer)
-    side = max(1, round(2 * min(half, config.max_half_side * longer)))
-    return _square(box, side, image_size, config)
+    side = max(1, round(2 * min(half, MAX_HALF_SIDE * longer)))
+    return _square(box, side, image_size)
 
 
 def _crop_around(box: Box, image_size: tuple[int, int], config: CropConfig) -> Box:
@@ -166,25 +162,24 @@ def _crop_around(box: Box, image_size: tuple[int, int], config: CropConfig) -> B
     x0, y0, x1, y1 = close = close_crop(box, image_size, config)
     if config.max_enlargement is None:
         return close
-    limit = 2 * config.max_half_side * max(image_size)
+    limit = 2 * MAX_HALF_SIDE * max(image_size)
     side = round(min(config.size / config.max_enlargement, limit))
-    return close if side <= max(x1 - x0, y1 - y0) else _square(box, side, image_size, config)
+    return close if side <= max(x1 - x0, y1 - y0) else _square(box, side, image_size)
 
 
-def _square(box: Box, side: int, image_size: tuple[int, int], config: CropConfig) -> Box:
-    """Square of a side around a box, shifted into the image; see `overhang` if it does not fit."""
+def _square(box: Box, side: int, image_size: tuple[int, int]) -> Box:
+    """Square of a side around a box, shifted into the image; the rectangle that fits there."""
     # The side must not cut the region itself.
     side = max(side, box[2] - box[0], box[3] - box[1])
-    x0, x1 = _place(box[0], box[2], side, image_size[1], config.overhang == "reflect")
-    y0, y1 = _place(box[1], box[3], side, image_size[0], config.overhang == "reflect")
+    x0, x1 = _place(box[0], box[2], side, image_size[1])
+    y0, y1 = _place(box[1], box[3], side, image_size[0])
     return x0, y0, x1, y1
 
 
-def _place(start: int, stop: int, side: int, length: int, may_leave: bool) -> tuple[int, int]:
+def _place(start: int, stop: int, side: int, length: int) -> tuple[int, int]:
     """Interval of length `side` centred on [start, stop), shifted into [0, length)."""
     if side >= length:
-        first = (length - side) // 2
-        return (first, first + side) if may_leave else (0, length)
+        return 0, length
     first = min(max((start + stop - side) // 2, 0), length - side)
     return first, first + side
 
@@ -200,35 +195,3 @@ def cells(box: Box, shape: tuple[int, ...], image_size: tuple[int, int]) -> tupl
 def _maximum(amap: FloatArray, box: Box, image_size: tuple[int, int]) -> float:
     """Maximum of the map inside a box of the image, in [0, 1]."""
     return float(np.clip(amap[cells(box, amap.shape, image_size)].max(), 0.0, 1.0))
-
-
-def _reference_rows(
-    mask: MaskArray,
-    amap: FloatArray,
-    image_size: tuple[int, int],
-    config: CropConfig,
-    n_components: int | None,
-) -> list[tuple[Box, Box, float, float]]:
-    """(box, crop box, area, score) of every crop that the reference would keep."""
-    height, width = image_size
-    sampled = cv2.resize(
-        np.ascontiguousarray(mask).view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    rows = []
-    for square in reference_boxes(np.asarray(sampled, np.uint8), config, n_components):
-        crop = _rounded(square)
-        if crop[0] == crop[2] or crop[1] == crop[3]:
-            continue  # an image of few pixels; the reference fails on it
-        x0, y0 = max(crop[0], 0), max(crop[1], 0)
-        part = sampled[y0 : min(crop[3], height), x0 : min(crop[2], width)]
-        x, y, w, h = cv2.boundingRect(np.ascontiguousarray(part))
-        box = (x0 + x, y0 + y, x0 + x + w, y0 + y + h)
-        area = float(np.count_nonzero(part)) / sampled.size
-        rows.append((box, crop, area, reference_score(amap, crop, image_size)))
-    return rows
-
-
-def _rounded(square: Square) -> Box:
-    # Python's round, half to even, as `PIL.Image.crop` does.
-    x0, y0, x1, y1 = (round(v) for v in square)
-    return x0, y0, x1, y1

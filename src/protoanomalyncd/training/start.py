@@ -12,6 +12,8 @@ merging where k-means, which draws its first centres by chance, often cuts a fre
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,8 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from protoanomalyncd.core.errors import DatasetError
+from protoanomalyncd.training.samples import Samples
 
-__all__ = ["MERGED_AT_MOST", "starting_prototypes"]
+__all__ = ["MERGED_AT_MOST", "FindCentres", "kmeans", "merged_centres", "starting_prototypes"]
+
+FindCentres: TypeAlias = Callable[[Tensor, int, int], tuple[Tensor, Tensor]]
+"""(unit embeddings (n, C), number of clusters k, seed) -> centres (k, C) and members (n,)."""
 
 MERGED_AT_MOST = 4000
 """Of more regions a random part is merged: cost grows with the square of their number."""
@@ -29,25 +35,21 @@ MERGED_AT_MOST = 4000
 
 def starting_prototypes(
     embeddings: Tensor,
-    anomalous: Tensor,
-    scores: Tensor,
-    labels: Tensor,
+    samples: Samples,
     n_base: int,
     n_novel: int,
     seed: int,
-    by_chance: bool = False,
+    find: FindCentres | None = None,
 ) -> Tensor:
     """Directions of all prototypes.
 
     Args:
         embeddings: unit embeddings (n, C).
-        anomalous: whether the crop holds a region, not a whole image without one, bool (n,).
-        scores: anomaly scores in [0, 1], (n,).
-        labels: known class, -1 = unlabelled, (n,).
+        samples: of the same crops.
         n_base: B.
         n_novel: N, at least 2.
         seed: of what is drawn by chance.
-        by_chance: k-means from centres drawn by chance, so that several heads start differently.
+        find: how clusters are found; None = `merged_centres`.
 
     Returns:
         (B + N, C), unit rows: known classes, normal, novel classes.
@@ -55,7 +57,7 @@ def starting_prototypes(
     Raises:
         DatasetError: fewer unlabelled samples than novel classes.
     """
-    unlabelled = labels < 0
+    unlabelled = samples.labels < 0
     n_unlabelled = int(unlabelled.sum())
     if n_unlabelled < n_novel:
         raise DatasetError(
@@ -63,43 +65,38 @@ def starting_prototypes(
             f"got {n_unlabelled}; "
             "add images or lower --n-novel"
         )
-    find = _drawn_centres if by_chance else _merged_centres
-    base = [embeddings[labels == k].mean(dim=0) for k in range(n_base)]
-    quiet = unlabelled & ~anomalous
-    regions = unlabelled & anomalous
-    if bool(quiet.any()) and int(regions.sum()) >= n_novel - 1:
-        normal = embeddings[quiet].mean(dim=0, keepdim=True)
+    find = find or merged_centres
+    base = [embeddings[samples.labels == k].mean(dim=0) for k in range(n_base)]
+    without_region = unlabelled & ~samples.anomalous
+    regions = unlabelled & samples.anomalous
+    if bool(without_region.any()) and int(regions.sum()) >= n_novel - 1:
+        normal = embeddings[without_region].mean(dim=0, keepdim=True)
         novel = torch.cat([normal, find(embeddings[regions], n_novel - 1, seed)[0]])
     else:
         centres, members = find(embeddings[unlabelled], n_novel, seed)
-        novel = centres[_lowest_first(scores[unlabelled], members, n_novel)]
+        novel = centres[_lowest_first(samples.scores[unlabelled], members, n_novel)]
     return F.normalize(torch.cat([torch.stack(base), novel]) if base else novel, dim=-1)
 
 
-def _merged_centres(embeddings: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
+def merged_centres(embeddings: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     """Centres (k, C) and members (n,) of k-means that starts at the clusters of Ward's merging."""
     from sklearn.cluster import AgglomerativeClustering
 
     points = embeddings.double().numpy()
     if n_clusters == 1 or n_clusters == len(points):  # nothing is merged, or nothing is left
-        return _kmeans(points, n_clusters, seed)
+        return kmeans(points, n_clusters, seed)
     part = points
     if len(points) > MERGED_AT_MOST:
         drawn = np.random.default_rng(seed).permutation(len(points))[:MERGED_AT_MOST]
         part = points[np.sort(drawn)]
     members = AgglomerativeClustering(n_clusters).fit_predict(part)
-    return _kmeans(points, np.stack([part[members == k].mean(0) for k in range(n_clusters)]), seed)
+    return kmeans(points, np.stack([part[members == k].mean(0) for k in range(n_clusters)]), seed)
 
 
-def _drawn_centres(embeddings: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Centres (k, C) and members (n,) of the best of ten runs of k-means."""
-    return _kmeans(embeddings.double().numpy(), n_clusters, seed)
-
-
-def _kmeans(
+def kmeans(
     points: NDArray[np.float64], start: int | NDArray[np.float64], seed: int
 ) -> tuple[Tensor, Tensor]:
-    """k-means from centres (k, C), or from k drawn by chance."""
+    """Centres (k, C) and members (n,) of k-means from centres (k, C), or the best of ten draws."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits

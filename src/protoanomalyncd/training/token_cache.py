@@ -13,23 +13,29 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from protoanomalyncd.config import TrainingConfig
 from protoanomalyncd.core.errors import OutputError
+from protoanomalyncd.core.records import FloatArray, ImageArray
 from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.regions.crop_set import CropSet
-from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.storage.files import read_json, write_json
 from protoanomalyncd.storage.row_files import PageBudget
 from protoanomalyncd.training.views import augmented_view, plain_view, view_generator
 from protoanomalyncd.vit.amg_vit import GuidedEncoder
 from protoanomalyncd.vit.base import Tokens
 
-__all__ = ["TokenCache", "fill_token_cache"]
+__all__ = ["Augment", "TokenCache", "fill_token_cache"]
+
+Augment: TypeAlias = Callable[
+    [ImageArray, FloatArray, int, np.random.Generator], tuple[ImageArray, FloatArray]
+]
+"""(image, values that guide, side, generator) -> windows of both, see `augmented_view`."""
 
 _CHUNK = 8
 _STATE = "tokens.json"
@@ -46,8 +52,6 @@ class TokenCache:
         patches: (n, V, P, C), bfloat16.
         bias: (n, V, P), float32.
         descriptors: of the crops' regions (n, D), float32; the same in all views.
-        normal: the same crops with the class token guided to their normal part, on the same
-            patches; None = not stored.
         budget: bounds the part of the files that is held in memory.
     """
 
@@ -55,7 +59,6 @@ class TokenCache:
     patches: Tensor
     bias: Tensor
     descriptors: Tensor | None = None
-    normal: TokenCache | None = None
     budget: PageBudget = field(default_factory=PageBudget)
 
     @property
@@ -79,12 +82,10 @@ def fill_token_cache(
     folder: Path,
     crops: CropSet,
     encoder: GuidedEncoder,
-    n_views: int,
+    training: TrainingConfig,
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
-    recolouring: Literal["default", "reference"] = "default",
-    largest_gb: float | None = None,
-    normal_parts: bool = False,
+    augment: Augment = augmented_view,
 ) -> TokenCache:
     """Compute what is not there yet.
 
@@ -92,12 +93,10 @@ def fill_token_cache(
         folder: of the cache's files; belongs to these crops, this encoder, views and seed.
         crops: n crops.
         encoder: its frozen part is used.
-        n_views: augmented views beside the plain one.
+        training: number of augmented views beside the plain one, and bound of the files together.
         seed: of the augmentations.
         on_progress: called with (crops done, n).
-        recolouring: of the augmented views.
-        largest_gb: bound of the files together [10^9 bytes]; None = the disk alone.
-        normal_parts: store the class tokens of the normal parts too.
+        augment: makes an augmented view.
 
     Raises:
         OutputError: the cache would be larger than its bound or than the free disk; the message
@@ -110,71 +109,32 @@ def fill_token_cache(
         torch.zeros((1, side, side, 3), dtype=torch.uint8, device=device),
         torch.zeros((1, side, side), device=device),
     )
-    cache = _open(folder, len(crops), 1 + n_views, probe, largest_gb, normal_parts)
+    cache = _open(folder, len(crops), 1 + training.views, probe, training.cache_gb)
     state = folder / _STATE
     done = int(read_json(state)["done"]) if state.is_file() else 0
 
-    def work(crop: int) -> list[Tokens]:
-        return _tokens_of(crops, crop, encoder, cache, seed, recolouring)
+    def work(crop: int) -> Tokens:
+        values = encoder.guide_values(crops.masks[crop], crops.maps[crop], crops.object_of(crop))
+        pictures = [plain_view(crops.images[crop], values, side)]
+        for view in range(1, cache.n_views):
+            rng = view_generator(crops.keys[crop], view, seed)
+            pictures.append(augment(crops.images[crop], values, side, rng))
+        images, guides = (np.stack(part) for part in zip(*pictures, strict=True))
+        return _stored(
+            encoder.tokens(torch.from_numpy(images).to(device), torch.from_numpy(guides).to(device))
+        )
 
     results = ordered_map(range(done, len(crops)), work, worker_count(device))
-    for crop, (tokens, *normal) in enumerate(results, start=done):
+    for crop, tokens in enumerate(results, start=done):
         cache.cls[crop] = tokens.cls
         cache.patches[crop] = tokens.patches
         cache.bias[crop] = tokens.bias
-        if cache.normal is not None:
-            cache.normal.cls[crop] = normal[0].cls
-            cache.normal.bias[crop] = normal[0].bias
         cache.budget.touch(tokens.patches.nbytes)
         if (crop + 1) % _CHUNK == 0 or crop + 1 == len(crops):
             write_json(state, {"done": crop + 1})
             if on_progress:
                 on_progress(crop + 1, len(crops))
-    return _with_descriptors(cache, torch.from_numpy(np.array(crops.descriptors)))
-
-
-def _with_descriptors(cache: TokenCache, described: Tensor) -> TokenCache:
-    """Descriptors (n, D) beside the tokens; a normal part is a region without foreground."""
-    normal = cache.normal
-    if normal is not None:
-        nothing = torch.tensor([NOTHING[name] for name in DESCRIPTORS], dtype=described.dtype)
-        normal = replace(normal, descriptors=nothing.expand_as(described))
-    return replace(cache, descriptors=described, normal=normal)
-
-
-def _tokens_of(
-    crops: CropSet,
-    crop: int,
-    encoder: GuidedEncoder,
-    cache: TokenCache,
-    seed: int,
-    recolouring: Literal["default", "reference"],
-) -> list[Tokens]:
-    """Tokens of all views of one crop, on the CPU in the types of the cache.
-
-    Where normal parts are stored, a second entry has these, without the patches.
-    """
-    side, mask_only = encoder.config.input_size, encoder.config.guidance.mask_only
-    arguments = (crops.images[crop], crops.masks[crop], crops.maps[crop], side)
-    on_object = crops.object_of(crop)
-    pictures = [plain_view(*arguments, mask_only, on_object)]
-    pictures += [
-        augmented_view(
-            *arguments,
-            view_generator(crops.keys[crop], view, seed),
-            mask_only=mask_only,
-            on_object=on_object,
-            recolouring=recolouring,
-        )
-        for view in range(1, cache.n_views)
-    ]
-    device = next(encoder.tail.parameters()).device
-    images = torch.from_numpy(np.stack([p[0] for p in pictures])).to(device)
-    anomaly = torch.from_numpy(np.stack([p[1] for p in pictures])).to(device)
-    if cache.normal is None:
-        return [_stored(encoder.tokens(images, anomaly))]
-    tokens, normal = encoder.both_tokens(images, anomaly)
-    return [_stored(tokens), _stored(replace(normal, patches=normal.patches[:0]))]
+    return replace(cache, descriptors=torch.from_numpy(np.array(crops.descriptors)))
 
 
 def _stored(tokens: Tokens) -> Tokens:
@@ -186,14 +146,7 @@ def _stored(tokens: Tokens) -> Tokens:
     )
 
 
-def _open(
-    folder: Path,
-    n_crops: int,
-    n_views: int,
-    probe: Tokens,
-    largest_gb: float | None,
-    normal_parts: bool,
-) -> TokenCache:
+def _open(folder: Path, n_crops: int, n_views: int, probe: Tokens, largest_gb: float) -> TokenCache:
     """Memory-mapped tensors of the right shapes, their room on the disk reserved."""
     n_tokens, width = probe.patches.shape[1], probe.patches.shape[2]
     shapes = {
@@ -201,8 +154,6 @@ def _open(
         "patches": ((n_crops, n_views, n_tokens, width), torch.bfloat16),
         "bias": ((n_crops, n_views, n_tokens), torch.float32),
     }
-    if normal_parts:
-        shapes |= {f"normal_{name}": shapes[name] for name in ("cls", "bias")}
     sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
     total = sum(sizes.values())
     _check_bound(total, n_views, largest_gb)
@@ -219,16 +170,11 @@ def _open(
     opened = {
         name: torch.from_numpy(mapped[name]).view(dtype) for name, (_, dtype) in shapes.items()
     }
-    budget = PageBudget(*mapped.values())
-    cls, patches, bias = (opened[name] for name in ("cls", "patches", "bias"))
-    normal = None
-    if normal_parts:
-        normal = TokenCache(opened["normal_cls"], patches, opened["normal_bias"], budget=budget)
-    return TokenCache(cls, patches, bias, normal=normal, budget=budget)
+    return TokenCache(**opened, budget=PageBudget(*mapped.values()))
 
 
-def _check_bound(total: int, n_views: int, largest_gb: float | None) -> None:
-    if largest_gb is None or total <= largest_gb * 1e9:
+def _check_bound(total: int, n_views: int, largest_gb: float) -> None:
+    if total <= largest_gb * 1e9:
         return
     fit = int(largest_gb * 1e9 * n_views / total) - 1
     advice = f"set training.views to {fit}" if fit >= 2 else "train on fewer images"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protoanomalyncd.vit.amg_vit import GuidedEncoder, LearnedStrength
+from protoanomalyncd.vit.amg_vit import GuidedEncoder
 from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.timm_vit import ViTTail
 
@@ -31,10 +31,6 @@ def class_attention(encoder: GuidedEncoder, tokens: Tokens) -> Tensor | None:
         tail is no transformer block.
     """
     tail: Any = encoder.tail
-    bias = tokens.bias.float()
-    if isinstance(tail, LearnedStrength):
-        bias = tail.log_strength.exp() * bias
-        tail = tail.tail
     if not isinstance(tail, ViTTail):
         return None
     block: Any = tail.block
@@ -45,6 +41,6 @@ def class_attention(encoder: GuidedEncoder, tokens: Tokens) -> Tensor | None:
     q, k, _ = parts.permute(2, 0, 3, 1, 4)
     q, k = attn.q_norm(q[:, :, :1]), attn.k_norm(k)
     logits = (q * attn.scale @ k.transpose(-2, -1))[:, :, 0]
-    logits = logits + torch.nn.functional.pad(bias, (1, 0)).unsqueeze(1)
+    logits = logits + torch.nn.functional.pad(tokens.bias.float(), (1, 0)).unsqueeze(1)
     weights: Tensor = logits.softmax(dim=-1).mean(dim=1)[:, 1:]
     return weights

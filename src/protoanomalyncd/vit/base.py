@@ -6,14 +6,14 @@ Letters: B images, P tokens that the class token looks at, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from protoanomalyncd.config import GuidanceConfig
 
-__all__ = ["Backbone", "SeveralGuidances", "Tokens"]
+__all__ = ["Backbone", "Tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,3 @@ class Backbone(Protocol):
 
     def module(self) -> nn.Module:
         """The frozen network, to save and to move between devices."""
-
-
-@runtime_checkable
-class SeveralGuidances(Protocol):
-    """What a `Backbone` may offer beside: one set of patch tokens for several guidances."""
-
-    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
-        """(B, 3, H, W) and G logits (B, H/p * W/p) -> G `Tokens` with the same `patches`."""

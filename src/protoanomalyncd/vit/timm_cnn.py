@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.base import Tokens
-from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
 __all__ = ["AttentionPool", "CNNBackbone"]
@@ -124,18 +123,11 @@ class CNNBackbone(TimmNetwork):
         Args:
             x: normalised images (B, 3, H, W).
             bias: logits M of the positions (B, P).
-            guidance: `betas` is read: the pooling is the only guided block; a convolution has no
-                attention to guide before it.
+            guidance: not read: a convolution has no attention to guide before the pooling.
         """
-        return self.tokens_for(x, [bias], guidance)[0]
-
-    @torch.no_grad()
-    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
-        """The same for several guidances: only their logits differ."""
         features = self._model(x)[-1].flatten(2).transpose(1, 2)
         features = F.normalize(features, dim=-1)
-        (strength,) = block_strengths(guidance, 1)
-        return [Tokens(features.mean(dim=1), features, strength * bias) for bias in biases]
+        return Tokens(features.mean(dim=1), features, bias)
 
     def tail(self) -> nn.Module:
         """A trainable attention pooling."""

@@ -29,7 +29,6 @@ from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, split_heads
 from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
 from protoanomalyncd.vit.embedded import EMBEDDED
-from protoanomalyncd.vit.guidance import block_strengths
 from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
 
 __all__ = ["ViTBackbone", "ViTTail"]
@@ -134,64 +133,30 @@ class ViTBackbone(TimmNetwork):
         Args:
             x: normalised images (B, 3, H, W).
             bias: logits M of the patches (B, P).
-            guidance: `share_of_blocks`, `betas` and `hide_class_key` are read here.
+            guidance: `share_of_blocks` and `hide_class_key` are read here.
 
         Returns:
             Class tokens (B, C), register and patch tokens (B, R + P, C) and the last block's
             logits, registers with 0.
         """
-        if self._hides_class_key(guidance):
-            return self.tokens_for(x, [bias], guidance)[0]
-        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
-        # The class token's own key and the registers stay open.
-        row = F.pad(bias.float(), (int(self._model.num_prefix_tokens), 0))
-        for number, block in enumerate(self._model.blocks[:-1]):
-            own_row = strengths[number] * row if number >= first_guided else None
-            all_tokens = _seeing_block(block, all_tokens, own_row)
-        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], strengths[-1] * row[:, 1:])
-
-    @torch.no_grad()
-    def tokens_for(self, x: Tensor, biases: list[Tensor], guidance: GuidanceConfig) -> list[Tokens]:
-        """Several guidances of one set of patch tokens, in one pass.
-
-        Args:
-            x: normalised images (B, 3, H, W).
-            biases: G logits M of the patches, each (B, P).
-            guidance: as in `tokens`.
-
-        Raises:
-            ConfigurationError: the patches see the class key, so that every guidance changes them.
-        """
-        if not self._hides_class_key(guidance):
-            raise ConfigurationError(
-                f"backbone {self.name!r}: expected patches that do not see the class token, to "
-                "guide it more than once; set embedding.guidance.hide_class_key to true"
-            )
-        all_tokens, first_guided, strengths = self._before_blocks(x, guidance)
-        bias = F.pad(torch.stack(biases, dim=1), (int(self._model.num_prefix_tokens) - 1, 0))
-        n_guidances = len(biases)
-        rows = torch.cat([all_tokens[:, :1].expand(-1, n_guidances, -1), all_tokens[:, 1:]], dim=1)
-        for number, block in enumerate(self._model.blocks[:-1]):
-            row = strengths[number] * bias if number >= first_guided else None
-            rows = guided_rows(block, rows, n_guidances, row)
-        rest = rows[:, n_guidances:]
-        return [Tokens(rows[:, g], rest, strengths[-1] * bias[:, g]) for g in range(n_guidances)]
-
-    def _hides_class_key(self, guidance: GuidanceConfig) -> bool:
-        hidden = guidance.hide_class_key
-        return self._class_key_hidden if hidden is None else hidden
-
-    def _before_blocks(
-        self, x: Tensor, guidance: GuidanceConfig
-    ) -> tuple[Tensor, int, list[float]]:
-        """Tokens (B, 1 + R + P, C), the first guided block, and the strength of every block."""
         model = self._model
         patches = fast_patches(model.patch_embed, x)
         all_tokens = model.norm_pre(model.patch_drop(model._pos_embed(patches)))
         depth = len(model.blocks)
         first_guided = depth - max(1, round(guidance.share_of_blocks * depth))
-        strengths = [0.0] * first_guided + block_strengths(guidance, depth - first_guided)
-        return all_tokens, first_guided, strengths
+        # The class token's own key and the registers stay open.
+        row = F.pad(bias.float(), (int(model.num_prefix_tokens), 0))
+        hidden = guidance.hide_class_key
+        if hidden is None:
+            hidden = self._class_key_hidden
+        for number, block in enumerate(model.blocks[:-1]):
+            guided = number >= first_guided
+            if hidden:
+                logits = row[:, None, 1:] if guided else None
+                all_tokens = guided_rows(block, all_tokens, 1, logits)
+            else:
+                all_tokens = _seeing_block(block, all_tokens, row if guided else None)
+        return Tokens(all_tokens[:, 0], all_tokens[:, 1:], row[:, 1:])
 
     def tail(self) -> nn.Module:
         """A trainable copy of the last block and the final norm."""
@@ -201,7 +166,7 @@ class ViTBackbone(TimmNetwork):
 def _seeing_block(block: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     """A timm block whose patch queries see the class key, and whose class row may be guided.
 
-    Equal to ``block(x, attn_mask=class_row_mask(...))``.
+    Equal to the block under a mask of which the class row alone is not zero.
 
     Args:
         block: timm ``vision_transformer.Block`` (no gate).

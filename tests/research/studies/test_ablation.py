@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     base["training"]["epochs"] = 1
     rows: dict[str, Any] = {
         "soft": {},
-        "learned": {"embedding.guidance.learn_beta": True},
+        "published": {"published": {"mebin": "reference", "guidance": "reference"}},
         "k-means": {"method": "kmeans", "features": "unguided"},
         "Ward, masked": {"method": "agglomerative", "features": "masked"},
         "Ward, map-weighted": {"method": "agglomerative", "features": "map_weighted"},
@@ -73,7 +73,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def test_every_row_is_run(result: Path) -> None:
     rows = rows_of(result)
     assert len(rows) == N_ROWS
-    assert [(r["row"], r["seed"]) for r in rows[:2]] == [("soft", "0"), ("learned", "0")]
+    assert [(r["row"], r["seed"]) for r in rows[:2]] == [("soft", "0"), ("published", "0")]
     assert all(0 <= float(r["nmi"]) <= 1 and 0 < float(r["f1"]) <= 1 for r in rows)
     assert {r["n_images"] for r in rows} == {"12"}  # three of each of four types
     table = (result / "table.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_every_row_is_run(result: Path) -> None:
 def test_each_trained_row_has_its_figures(result: Path) -> None:
     names = {path.name for path in (result / "figures").iterdir()}
     assert names == {
-        f"{kind}-{row}.png" for kind in ("tsne", "attention") for row in ("soft", "learned")
+        f"{kind}-{row}.png" for kind in ("tsne", "attention") for row in ("soft", "published")
     }
     strip = cv2.imread(str(result / "figures" / "attention-soft.png"))
     assert strip.shape[0] == 2 * 114
@@ -143,7 +143,7 @@ def test_runs_are_known_by_the_content_of_their_data(
 
 def test_shared_work_changes_no_result(folder: Path, result: Path, tmp_path: Path) -> None:
     study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-    study["rows"] = {"learned": study["rows"]["learned"]}
+    study["rows"] = {"published": study["rows"]["published"]}
     alone = folder / "alone.yaml"
     alone.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
     out = tmp_path / "alone"
@@ -153,7 +153,7 @@ def test_shared_work_changes_no_result(folder: Path, result: Path, tmp_path: Pat
     )
     (found,) = rows_of(out)
     records = [json.loads(p.read_text()) for p in (result / "runs").iterdir()]
-    (expected,) = [r for r in records if r["row"] == "learned"]
+    (expected,) = [r for r in records if r["row"] == "published"]
     for name in ("nmi", "ari", "f1"):
         assert float(found[name]) == expected[name]
 
@@ -207,18 +207,15 @@ def test_the_table_holds_means_and_deviations() -> None:
     )
 
 
-@pytest.mark.parametrize("learned", [False, True])
-def test_attention_is_what_the_tail_attends_to(network: Path, learned: bool) -> None:
+def test_attention_is_what_the_tail_attends_to(network: Path) -> None:
     """The weights reproduce the block's own attention output."""
-    from protoanomalyncd.config import GuidanceConfig
-
-    encoder = tiny_encoder(network, GuidanceConfig(learn_beta=learned))
+    encoder = tiny_encoder(network)
     images = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
     tokens = encoder.tokens(images, torch.rand(2, SIDE, SIDE))
     found = class_attention(encoder, tokens)
     assert found is not None
     assert found.shape == tokens.bias.shape
-    block = (encoder.tail.tail if learned else encoder.tail).block  # type: ignore[union-attr]
+    block = encoder.tail.block
     x = block.norm1(torch.cat([tokens.cls[:, None], tokens.patches], dim=1))  # type: ignore
     width = x.shape[-1]
     heads = block.attn.num_heads  # type: ignore[union-attr]
@@ -249,11 +246,11 @@ def test_object_masks_of_a_study_reach_the_fit(folder: Path, tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     shares: list[set[float]] = []
 
-    def look(outcome: Any, run: Any) -> None:
-        if run.model is not None:
-            found = run.model.discovery_
+    def watch(outcome: Any, run: Any) -> None:
+        if run.result is not None:
+            found = run.result.discovery
             loaded = [found.evidence.load_object(image.name) for image in found.images]
             shares.append({float(mask.mean()) for mask in loaded})
 
-    run_study(read_study(path), tmp_path / "out", lambda *_: None, look)
+    run_study(read_study(path), tmp_path / "out", lambda *_: None, watch)
     assert shares == [{0.5}]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from protoanomalyncd.config import Config
+from research.published import Published
 from research.studies.shared_work import SharedWork, stage_keys
 
 STAGES = ("maps", "crops", "labelled", "tokens")
@@ -20,23 +21,37 @@ def change(name: str, value: Any) -> Config:
     return Config.from_dict(value)
 
 
+def keys_of(
+    config: Config | None = None,
+    data: str = "data",
+    given: bool = False,
+    published: Published | None = None,
+) -> dict[str, str]:
+    return stage_keys(config or Config(), published or Published(), data, given)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "changed"),
     [
         ("n_novel_classes", 9, ()),
-        ("prototypes.n_heads", 4, ()),
+        ("prototypes.entropy_weight", 4.0, ()),
+        ("published.n_heads", 4, ()),
+        ("published.sampling", "weighted", ()),
         ("training.learning_rate", 0.5, ()),
         ("outliers.score", "cosine2", ()),
-        ("embedding.guidance.learn_beta", True, ()),
+        ("embedding.normal_gate_quantile", 0.5, ()),
         ("embedding.descriptor_weight", 0.3, ()),
         ("embedding.patch_weight", 0.3, ()),
         ("embedding.whitening", 0.7, ()),
         ("embedding.guidance.beta", 2.0, ("tokens",)),
         ("embedding.input_size", 192, ("tokens",)),
         ("training.views", 8, ("tokens",)),
-        ("training.recolouring", "reference", ("tokens",)),
+        ("published.recolouring", "reference", ("tokens",)),
+        ("published.guidance", "reference", ("tokens",)),
         ("training.labelled_per_class", 7, ("labelled", "tokens")),
-        ("mebin.mode", "reference", ("crops", "tokens")),
+        ("mebin.step", 2, ("crops", "tokens")),
+        ("published.mebin", "reference", ("crops", "tokens")),
+        ("published.crops", "reference", ("crops", "labelled", "tokens")),
         ("crops.margin", 0.7, ("crops", "labelled", "tokens")),
         ("detector.memory_size", 10, ("maps", "crops", "tokens")),
         ("detector.whitening", 3.0, ("maps", "crops", "tokens")),
@@ -47,17 +62,21 @@ def change(name: str, value: Any) -> Config:
 def test_a_setting_changes_the_keys_of_what_depends_on_it(
     name: str, value: Any, changed: tuple[str, ...]
 ) -> None:
-    before, after = (stage_keys(c, "data", False) for c in (Config(), change(name, value)))
+    before = keys_of()
+    if name.startswith("published."):
+        after = keys_of(published=Published.from_dict({name.removeprefix("published."): value}))
+    else:
+        after = keys_of(change(name, value))
     assert {stage for stage in STAGES if before[stage] != after[stage]} == set(changed)
 
 
 def test_given_maps_depend_on_no_seed_and_no_network() -> None:
     other = dataclasses.replace(change("embedding.backbone", "other"), seed=3)
-    before, after = (stage_keys(c, "data", True) for c in (Config(), other))
+    before, after = (keys_of(c, given=True) for c in (Config(), other))
     assert before["maps"] == after["maps"]
     assert before["crops"] == after["crops"]
     assert before["tokens"] != after["tokens"]
-    assert stage_keys(Config(), "other data", True)["maps"] != before["maps"]
+    assert keys_of(data="other data", given=True)["maps"] != before["maps"]
 
 
 def finished(work: Path) -> Path:
@@ -69,7 +88,7 @@ def finished(work: Path) -> Path:
 
 
 def test_what_one_run_made_the_next_one_finds(tmp_path: Path) -> None:
-    shared, keys = SharedWork(tmp_path / "shared"), stage_keys(Config(), "data", False)
+    shared, keys = SharedWork(tmp_path / "shared"), keys_of()
     first, second = finished(tmp_path / "first"), tmp_path / "second"
     shared.keep(keys, first)
     assert (first / "training").is_dir()
@@ -83,15 +102,15 @@ def test_what_one_run_made_the_next_one_finds(tmp_path: Path) -> None:
 
 def test_a_run_with_other_tokens_gets_maps_and_crops(tmp_path: Path) -> None:
     shared = SharedWork(tmp_path / "shared")
-    shared.keep(stage_keys(Config(), "data", False), finished(tmp_path / "first"))
-    other = stage_keys(change("training.views", 8), "data", False)
+    shared.keep(keys_of(), finished(tmp_path / "first"))
+    other = keys_of(change("training.views", 8))
     shared.lend(other, tmp_path / "second")
     assert not (tmp_path / "second" / "tokens").exists()
     assert (tmp_path / "second" / "maps" / "file").is_file()
 
 
 def test_what_nobody_needs_is_removed(tmp_path: Path) -> None:
-    shared, keys = SharedWork(tmp_path / "shared"), stage_keys(Config(), "data", False)
+    shared, keys = SharedWork(tmp_path / "shared"), keys_of()
     shared.forget_all_but([])  # there is nothing yet
     shared.keep(keys, finished(tmp_path / "first"))
     shared.forget_all_but([keys["maps"]])

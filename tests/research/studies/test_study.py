@@ -10,6 +10,7 @@ import yaml
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError
+from research.published import Published
 from research.studies.study import merged, read_study
 
 REPOSITORY = Path(__file__).parents[3]
@@ -35,7 +36,7 @@ def test_rows_change_the_base_and_the_seed_comes_last(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_every_combination(tmp_path: Path) -> None:
-    grid = {"training.views": [2, 3], "prototypes.n_heads": [1, 4]}
+    grid = {"training.views": [2, 3], "published.n_heads": [1, 4]}
     study = read_study(write(tmp_path, grid=grid))
     assert [row.name for row in study.rows] == [
         "views 2, n_heads 1",
@@ -44,7 +45,7 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
         "views 3, n_heads 4",
     ]
     config = study.config(study.rows[1], 0)
-    assert (config.training.views, config.prototypes.n_heads) == (2, 4)
+    assert (config.training.views, study.published(study.rows[1]).n_heads) == (2, 4)
 
 
 def test_a_row_may_be_a_file_of_settings_and_another_method(tmp_path: Path) -> None:
@@ -53,7 +54,8 @@ def test_a_row_may_be_a_file_of_settings_and_another_method(tmp_path: Path) -> N
         "plain": {"method": "kmeans", "features": "masked"},
     }
     study = read_study(write(tmp_path, rows=rows))
-    assert study.config(study.rows[0], 0).prototypes.n_heads == 4
+    assert study.published(study.rows[0]).n_heads == 4
+    assert study.config(study.rows[0], 0).embedding.guidance.mode == "hard"
     assert (study.rows[1].method, study.rows[1].features) == ("kmeans", "masked")
 
 
@@ -69,6 +71,8 @@ def test_data_and_seeds_may_be_replaced(tmp_path: Path) -> None:
     [
         ({"rows": {"a": {"training.epochs": 0}}}, "row 'a': training.epochs: expected at least 1"),
         ({"rows": {"a": {"speed": 1}}}, "row 'a': unknown setting speed"),
+        ({"rows": {"a": {"published.heads": 1}}}, "row 'a': unknown option published.heads"),
+        ({"rows": {"a": {"published.start": "x"}}}, "row 'a': published.start: expected clusters"),
         ({"rows": {"a": {"method": "magic"}}}, "row 'a': method: expected one of discover"),
         ({"rows": {"a": {"features": "x"}}}, "row 'a': features: expected one of unguided"),
         ({"rows": {}}, "expected rows: or grid:"),
@@ -115,5 +119,7 @@ def test_committed_studies_are_valid_and_say_their_command(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((CONFIGS).glob("*.yaml")))
 def test_committed_settings_are_valid_and_say_their_command(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert Config.from_dict(yaml.safe_load(text)) != Config()
-    assert f"--config research/configs/{path.name}" in text
+    values = yaml.safe_load(text)
+    assert Published.from_dict(values.pop("published")) != Published()
+    assert Config.from_dict(values) != Config()
+    assert f": research/configs/{path.name}}}" in text  # as a row of a study

@@ -33,8 +33,7 @@ from protoanomalyncd.discovery.outliers import (
     create_outlier_score,
     registered,
 )
-from protoanomalyncd.regions import DESCRIPTORS
-from protoanomalyncd.vit.amg_vit import anomaly_values
+from protoanomalyncd.regions import DESCRIPTORS, anomaly_values
 from tests.tiny import random_crops
 from tests.unit.deployment.conftest import Exported
 
@@ -47,7 +46,7 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
     """One by one and as one batch."""
     crops, model = random_crops(n_crops), exported.model
     described = [dict(zip(DESCRIPTORS, map(float, row), strict=True)) for row in crops.descriptors]
-    expected = model.classifier_.classify(model.classifier_.look(crops))
+    expected = model.classifier_.classify(model.classifier_.features(crops))
     ids, sums = add_up(expected.probabilities.numpy(), model.catalogue_.target)
     names = [
         -1 if own == -1 else k for own, k in zip(expected.class_ids.tolist(), ids, strict=True)
@@ -68,7 +67,7 @@ def test_crops_get_the_models_own_classes(exported: Exported, engine: str, n_cro
 
 def test_regions_that_look_normal_are_so_in_the_graph(exported_cnn: Exported) -> None:
     crops, fitted = random_crops(6), exported_cnn.model.classifier_
-    seen = fitted.look(crops)
+    seen = fitted.features(crops)
     gate = NormalGate(seen.frozen.shape[1], 0.5)
     distances = (seen.frozen - seen.frozen[0]).norm(dim=1)
     gate.centre.copy_(seen.frozen[0])
@@ -120,7 +119,7 @@ def test_every_outlier_score_is_exported(
 ) -> None:
     """Fitted on the model's own regions, with a threshold among their scores."""
     crops, model = random_crops(24), exported_cnn.model.model_
-    seen = model.classifier.look(crops)
+    seen = model.classifier.features(crops)
     score, head = create_outlier_score(name), model.classifier.head
     places = model.classifier.prototype_of(model.classifier.posterior(seen.embeddings).argmax(1))
     score.fit(seen[:16], places[:16], head.prototypes.detach())

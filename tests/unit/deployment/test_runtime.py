@@ -160,7 +160,7 @@ def _garbage_with_its_own_digest(folder: Path) -> None:
         (lambda f: (f / "model.onnx").unlink(), "expected model.onnx in it, which is missing"),
         (lambda f: (f / "export.json").unlink(), "expected an exported model with export.json"),
         (lambda f: (f / "export.json").write_text("{"), "expected a JSON file"),
-        (_edit(lambda v: v.update(format=99)), "expected format 1, got 99"),
+        (_edit(lambda v: v.update(format=99)), "expected format 2, got 99"),
         (_edit(lambda v: v.pop("map_range")), "expected a complete record, got KeyError"),
         (_edit(lambda v: v.update(other=1)), "expected a complete record, got TypeError"),
         (_edit(lambda v: v["mebin"].update(step=0)), "mebin.step: expected 1 to 64"),
@@ -202,12 +202,11 @@ FOREIGN: Mapping[str, Any] = {
     "crop_size": [81, 0, -80, 10**9, 80.0, "80", None, True],
     "window": [81, 0, "64", None],
     "embed_dim": [7, 0, -1, 2**40, "x", 1.5],
-    "mask_only": [0, "no", None],
     "descriptors": [["x"], "log_area", 3, [["log_area"]], [*DESCRIPTORS]],
     "map_range": [{}, {"low": 1, "high": 0}, {"low": NAN, "high": 1}, {"low": "0", "high": 1}, 3],
     "coarse_smoothing": [-1, NAN, INFINITY, 1e9, "1"],
     "mebin": [3, {"step": "x"}, {"erosion": 10**9}, {"other": 1}, None],
-    "crops": [3, {"size": 81}, {"size": 80, "margin": 1e300}, {"size": 80, "max_half_side": 1e9}],
+    "crops": [3, {"size": 81}, {"size": 80, "margin": 1e300}],
     "merge_temperature": [0, -1, NAN, 10**400, "x", None],
     "threshold": [NAN, -INFINITY, 10**400, "0.5", [0.5]],
     "maps_from": [3, None],
@@ -360,18 +359,6 @@ def test_masks_and_images_that_do_not_fit(exported_cnn: Exported) -> None:
         runtime.classify_image(CROP[..., 0], MAP, "part 7")
     with pytest.raises(AnomalyMapError, match="expected an anomaly map of shape"):
         runtime.classify_image(CROP, MAP[None])
-
-
-def test_a_model_guided_by_masks_alone_asks_for_them(
-    exported_cnn: Exported, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(exported_cnn.folder, tmp_path / "e")
-    _edit(lambda v: v.update(mask_only=True))(folder)
-    runtime, mask = Runtime(folder), np.ones((80, 80), np.bool_)
-    with pytest.raises(AnomalyMapError, match="expected masks beside the maps"):
-        runtime.classify(CROP, MAP)
-    first, second = (runtime.classify(CROP, a, mask).embeddings for a in (MAP, MAP + 0.5))
-    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> GuidedEncoder:
 @pytest.fixture
 def classifier(encoder: GuidedEncoder) -> RegionClassifier:
     """Prototypes on the first axes: one known class, then three novel ones."""
-    head = PrototypeHead(64, N_BASE, N_NOVEL, 4)
+    head = PrototypeHead(64, N_BASE, N_NOVEL)
     head.set_prototypes(torch.eye(64)[: N_BASE + N_NOVEL])
     outlier = Cosine()
     outlier.fit(features(torch.zeros(0, 64)), torch.zeros(0), head.prototypes.detach())

@@ -14,7 +14,6 @@ from protoanomalyncd.prototypes.losses import (
     cross_view,
     entropy_loss,
     info_nce,
-    normal_negatives,
     separation_loss,
     supervised_contrastive,
 )
@@ -105,26 +104,6 @@ def test_info_nce_by_loops(n: int, temperature: float, dtype: torch.dtype) -> No
 
 
 @DTYPES
-@pytest.mark.parametrize("temperature", [1.0, 0.1])
-@pytest.mark.parametrize("h", [[True], [False, True], [True, False, True, True, False]])
-def test_normal_negatives_by_loops(h: list[bool], temperature: float, dtype: torch.dtype) -> None:
-    n = len(h)
-    views = [draw(n, 4, dtype=dtype, seed=s) for s in range(4)]
-    rows = [unit(row) for row in views[0].tolist() + views[1].tolist()]
-    normal = [unit(row) for row in views[2].tolist() + views[3].tolist()]
-    expected = 0.0
-    for a in range(2 * n):
-        scores = {b: math.exp(dot(rows[a], rows[b]) / temperature) for b in range(2 * n) if b != a}
-        total = sum(scores.values())
-        if h[a % n]:
-            for c in range(2 * n):
-                if h[c % n]:
-                    total += math.exp(dot(rows[a], normal[c]) / temperature)
-        expected -= math.log(scores[a + n if a < n else a - n] / total) / (2 * n)
-    assert_equals(normal_negatives(*views, torch.tensor(h), temperature), expected, dtype)
-
-
-@DTYPES
 @pytest.mark.parametrize("views", [2, 3])
 @pytest.mark.parametrize("labels", [[5], [0, 0], [0, 1, 0, 2, 1], [7, 7, 7, 7], [0, 1, 2]])
 def test_supervised_contrastive_by_loops(labels: list[int], views: int, dtype: torch.dtype) -> None:
@@ -163,9 +142,6 @@ def test_gradients() -> None:
     assert check(entropy_loss, (x1,))
     assert check(separation_loss, (x1,))
     assert check(lambda a, b: info_nce(a, b, 0.5), (x1, x2))
-    normal = [draw(3, 4, seed=s).requires_grad_() for s in (5, 6)]
-    region = torch.tensor([True, False, True])
-    assert check(lambda *a: normal_negatives(*a, region, 0.5), (x1, x2, *normal))
     assert check(lambda a: supervised_contrastive(a, labels, 0.2), draw(3, 2, 4).requires_grad_())
     assert check(lambda a: cross_entropy(a, labels), (x1,))
 
@@ -190,7 +166,6 @@ def test_a_batch_without_samples_costs_nothing_and_stays_in_the_graph(dtype: tor
         entropy_loss(matrix),
         separation_loss(matrix),
         info_nce(matrix, matrix),
-        normal_negatives(matrix, matrix, matrix, matrix, torch.zeros(0, dtype=torch.bool)),
         supervised_contrastive(matrix.reshape(0, 2, 4), labels),
         cross_entropy(matrix, labels),
     ):
@@ -257,13 +232,6 @@ def test_small_temperatures_do_not_overflow(dtype: torch.dtype) -> None:
         assert torch.isfinite(loss)
 
 
-def test_without_a_region_normal_parts_count_nothing() -> None:
-    views = [draw(3, 4, seed=s) for s in range(4)]
-    nobody = torch.zeros(3, dtype=torch.bool)
-    torch.testing.assert_close(normal_negatives(*views, nobody, 0.3), info_nce(*views[:2], 0.3))
-    assert normal_negatives(*views, ~nobody, 0.3) > info_nce(*views[:2], 0.3)
-
-
 def test_contrastive_losses_ignore_length_and_order() -> None:
     z, labels = draw(5, 2, 4), torch.tensor([0, 1, 0, 2, 1])
     order, lengths = torch.tensor([3, 0, 4, 1, 2]), torch.rand(5, 2, 1).double() + 0.5
@@ -292,8 +260,6 @@ def test_wrong_shapes_are_named() -> None:
         separation_loss(a[0])
     with pytest.raises(ValueError, match=r"two \(n, d\) tensors, got \(3, 4\) and \(2, 4\)"):
         info_nce(a, b)
-    with pytest.raises(ValueError, match=r"\(3, 4\), \(2, 4\)\] and \(3,\)"):
-        normal_negatives(a, a, a, b, torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"got \(3, 1, 4\) and \(3,\)"):
         supervised_contrastive(a[:, None], torch.zeros(3))
     with pytest.raises(ValueError, match=r"got \(3, 2, 4\) and \(2,\)"):
@@ -302,6 +268,6 @@ def test_wrong_shapes_are_named() -> None:
 
 def test_the_room_exports_one_function_a_file() -> None:
     assert sorted(losses.__all__) == losses.__all__
-    assert len(losses.__all__) == 7
+    assert len(losses.__all__) == 6
     for name in losses.__all__:
         assert "Source:" in (getattr(losses, name).__doc__ or "")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.prototypes.pseudo_labels import (
-    adaptive_targets,
     correct_towards_normal,
     corrected_targets,
     harden,
@@ -77,10 +76,12 @@ def test_soft_targets(temperature: float, dtype: torch.dtype) -> None:
 @DTYPES
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.34, 0.5, 0.99, 1.0])
 @pytest.mark.parametrize(("n", "k"), [(1, 2), (7, 2), (10, 5), (3, 1)])
-def test_adaptive_targets(n: int, k: int, share: float, dtype: torch.dtype) -> None:
+def test_without_known_classes_and_scores_targets_are_adaptive(
+    n: int, k: int, share: float, dtype: torch.dtype
+) -> None:
     cosines = draw_cosines(n, k, dtype).requires_grad_()
     expected = loop_harden(loop_soft(cosines.tolist(), 0.05), share)
-    assert_rows(adaptive_targets(cosines, share), expected, dtype)
+    assert_rows(corrected_targets(cosines, share), expected, dtype)
 
 
 def test_the_most_confident_become_hard() -> None:
@@ -165,7 +166,7 @@ def test_the_order_matters() -> None:
 
 def test_without_base_and_scores_it_is_dapl() -> None:
     cosines = draw_cosines(9, 4)
-    torch.testing.assert_close(corrected_targets(cosines, 0.4), adaptive_targets(cosines, 0.4))
+    torch.testing.assert_close(corrected_targets(cosines, 0.4), harden(soft_targets(cosines), 0.4))
 
 
 def test_wrong_arguments_are_named() -> None:

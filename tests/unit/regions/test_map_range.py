@@ -13,11 +13,6 @@ MAXIMA = np.array([3.0, 9.0, 4.0, 5.0], np.float32)
 NORMAL = np.linspace(1, 2, 11, dtype=np.float32)
 
 
-def test_reference_takes_smallest_and_largest_maximum_whatever_normals_say() -> None:
-    found = fit_range(MAXIMA, NORMAL, MEBinConfig(mode="reference"))
-    assert (found.low, found.high) == (3.0, 9.0)
-
-
 def test_default_takes_a_quantile_of_the_normals_maxima() -> None:
     assert fit_range(MAXIMA, NORMAL).low == pytest.approx(1.5)
     assert fit_range(MAXIMA, NORMAL, MEBinConfig(normal_quantile=0.9)).low == pytest.approx(1.9)

@@ -1,4 +1,4 @@
-"""MEBin: the one sweep against 64 naive passes, and what the default mode promises."""
+"""MEBin: the one sweep against naive counts, and what it promises."""
 
 from __future__ import annotations
 
@@ -14,29 +14,14 @@ from protoanomalyncd.regions.mebin import (
     count_components,
     default_resolution,
     stable_run,
-    to_eight_bit,
 )
 
 UNIT = MapRange(0.0, 1.0)
-REFERENCE = MEBinConfig(mode="reference")
 
 
 def smooth(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
     field = cv2.GaussianBlur(rng.standard_normal((side, side)), (0, 0), sigma)
     return ((field - field.min()) / np.ptp(field)).astype(np.float32)
-
-
-def naive_counts(amap: np.ndarray, low: int, high: int, step: int, erosion: int) -> list[int]:
-    """Threshold, erode and count at each threshold, as AnomalyNCD describes it."""
-    rescaled = np.where(amap < low, 0.0, (amap.astype(float) - low) / (high - low) * 255)
-    kernel = np.ones((erosion, erosion), np.uint8)
-    return [
-        cv2.connectedComponents(cv2.erode((rescaled > t).astype(np.uint8), kernel), connectivity=8)[
-            0
-        ]
-        - 1
-        for t in range(255, 0, -step)
-    ]
 
 
 def naive_run(counts: list[int], min_run: int) -> tuple[int, int, int] | None:
@@ -56,26 +41,6 @@ def naive_run(counts: list[int], min_run: int) -> tuple[int, int, int] | None:
     length = {c: max(e - s for k, s, e in runs if k == c) for c in order}
     winner = next(c for c in order if length[c] == max(length.values()))
     return [r for r in runs if r[0] == winner and r[2] - r[1] == length[winner]][-1]
-
-
-@pytest.mark.parametrize("sigma", [0.8, 2.0, 6.0])
-@pytest.mark.parametrize(("step", "erosion"), [(4, 6), (7, 3), (1, 6)])
-def test_levels_of_the_reference_mode_count_like_64_passes(
-    rng: np.random.Generator, sigma: float, step: int, erosion: int
-) -> None:
-    amap = to_eight_bit(smooth(rng, 64, sigma), UNIT)
-    low, high = 60, 230
-    counts = naive_counts(amap, low, high, step, erosion)
-    config = MEBinConfig(mode="reference", resolution=64, step=step, erosion=erosion, min_run=2)
-    found = binarise(amap, MapRange(low, high), config)
-    run = naive_run(counts, 2)
-    if run is None:
-        assert found.threshold is None
-        return
-    threshold = int((255 - run[2] * step) * (high - low) / 255 + low)
-    assert (found.n_components, found.threshold) == (run[0], threshold)
-    mask = cv2.erode((amap > threshold).astype(np.uint8), np.ones((erosion, erosion), np.uint8))
-    np.testing.assert_array_equal(found.mask, mask > 0)
 
 
 @pytest.mark.parametrize("min_area", [0, 5])
@@ -117,12 +82,11 @@ def test_ties(counts: list[int], expected: tuple[int, int, int] | None) -> None:
     assert (run and (run.count, run.start, run.end)) == expected
 
 
-@pytest.mark.parametrize("mode", ["default", "reference"])
 @pytest.mark.parametrize(("scale", "shift"), [(8.0, 0.0), (0.25, 0.0), (1.0, 64.0), (4.0, -512.0)])
 def test_scaling_maps_and_range_together_changes_no_mask(
-    rng: np.random.Generator, mode: str, scale: float, shift: float
+    rng: np.random.Generator, scale: float, shift: float
 ) -> None:
-    config = MEBinConfig(mode=mode)
+    config = MEBinConfig()
     found_any = False
     for sigma in (2.0, 5.0):
         # Multiples of 1/256, so that scaling and shifting is exact in float32.
@@ -148,7 +112,7 @@ def test_one_map_is_not_changed_by_others_and_not_overwritten(rng: np.random.Gen
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_default_mode_finds_as_many_components_as_there_are(n: int) -> None:
+def test_it_finds_as_many_components_as_there_are(n: int) -> None:
     y, x = np.mgrid[:32, :32]
     centres = ((6, 6), (25, 8), (8, 26), (24, 24))[:n]
     blobs = [
@@ -163,10 +127,9 @@ def test_default_mode_finds_as_many_components_as_there_are(n: int) -> None:
     assert not found.mask[46:51, 46:51].any()
 
 
-def test_thin_crack_survives_in_default_mode_only() -> None:
+def test_thin_crack_survives() -> None:
     amap = np.zeros((256, 256), np.float32)
     cv2.line(amap, (30, 40), (220, 200), 1.0, 2)
-    assert not binarise(amap, UNIT, REFERENCE).mask.any()
     found = binarise(amap, UNIT, MEBinConfig())
     assert found.n_components == 1
     assert (found.mask & (amap > 0)).sum() >= 0.9 * (amap > 0).sum()
@@ -182,10 +145,9 @@ def test_weak_peak_of_one_map_pixel_keeps_its_height_when_upsampled() -> None:
     assert (round(ys.mean()), round(xs.mean())) == (9 * 3 + 1, 20 * 3 + 1)
 
 
-@pytest.mark.parametrize("mode", ["default", "reference"])
 @pytest.mark.parametrize("value", [0.0, 0.3])
-def test_map_below_the_range_is_no_anomaly(mode: str, value: float) -> None:
-    found = binarise(np.full((20, 30), value, np.float32), MapRange(0.5, 1), MEBinConfig(mode=mode))
+def test_map_below_the_range_is_no_anomaly(value: float) -> None:
+    found = binarise(np.full((20, 30), value, np.float32), MapRange(0.5, 1), MEBinConfig())
     assert found.threshold is None
     assert found.n_components == 0
     assert not found.mask.any()
@@ -198,7 +160,6 @@ def test_constant_map_above_the_range_is_one_region_that_fills_the_image() -> No
     assert found.mask.all()
 
 
-@pytest.mark.parametrize("mode", ["default", "reference"])
 @pytest.mark.parametrize(
     ("amap", "message"),
     [
@@ -208,14 +169,9 @@ def test_constant_map_above_the_range_is_one_region_that_fills_the_image() -> No
         (np.zeros((4, 4, 3), np.float32), r"\(h, w\)"),
     ],
 )
-def test_unusable_maps_are_named(mode: str, amap: np.ndarray, message: str) -> None:
+def test_unusable_maps_are_named(amap: np.ndarray, message: str) -> None:
     with pytest.raises(AnomalyMapError, match=message):
-        binarise(amap, UNIT, MEBinConfig(mode=mode))
-
-
-def test_eight_bit_maps_need_an_integer_range_that_is_not_empty() -> None:
-    with pytest.raises(AnomalyMapError, match="8-bit"):
-        binarise(np.zeros((9, 9), np.uint8), MapRange(3.2, 3.9), REFERENCE)
+        binarise(amap, UNIT, MEBinConfig())
 
 
 @pytest.mark.parametrize(

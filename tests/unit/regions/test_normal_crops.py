@@ -10,16 +10,16 @@ import pytest
 from protoanomalyncd.config import CropConfig
 from protoanomalyncd.core.errors import ImageError
 from protoanomalyncd.core.records import ImageArray
-from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, Lent, Place, normal_crops
+from protoanomalyncd.regions.normal_crops import NORMAL_CROPS, BorrowedGuidance, Place, normal_crops
 
 SIZE = 64
 CONFIG = CropConfig(size=SIZE)
 
 
-def lent(number: int) -> Lent:
+def lent(number: int) -> BorrowedGuidance:
     mask = np.zeros((SIZE, SIZE), np.bool_)
     mask[number : number + 5] = True
-    return Lent((40, 30), mask, mask.astype(np.float32) / 2)
+    return BorrowedGuidance((40, 30), mask, mask.astype(np.float32) / 2)
 
 
 def place(key: str, level: int, height: int = 80, width: int = 100) -> Place:

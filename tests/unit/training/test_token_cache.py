@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.core.errors import ConfigurationError, OutputError
+from protoanomalyncd.config import TrainingConfig
+from protoanomalyncd.core.errors import OutputError
+from protoanomalyncd.regions import guide_values
 from protoanomalyncd.training import CropSet, TokenCache, embed_cache, fill_token_cache
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder
-from tests.tiny import SIDE, random_crops, tiny_encoder
+from tests.tiny import SIDE, random_crops
 
 N_CROPS = 11  # more than a chunk
+TWO, FOUR = TrainingConfig(views=2), TrainingConfig(views=4)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,10 +35,10 @@ def crops() -> CropSet:
 def test_view_0_is_what_prediction_sees(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
-    cache = fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+    cache = fill_token_cache(tmp_path, crops, encoder, TWO, seed=0)
     assert cache.n_views == 3
     assert cache.patches.shape == (N_CROPS, 3, 16, 64)
-    window, values = plain_view(crops.images[4], crops.masks[4], crops.maps[4], SIDE)
+    window, values = plain_view(crops.images[4], guide_values(crops.masks[4], crops.maps[4]), SIDE)
     tokens = encoder.tokens(torch.from_numpy(window)[None], torch.from_numpy(values)[None])
     torch.testing.assert_close(cache.patches[4, 0].float(), tokens.patches[0], atol=0.1, rtol=0.02)
     torch.testing.assert_close(cache.bias[4, 0], tokens.bias[0])
@@ -56,12 +59,12 @@ def stop(done: int, total: int) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
-    fill_token_cache(tmp_path / "whole", crops, encoder, 2, seed=3)
+    fill_token_cache(tmp_path / "whole", crops, encoder, TWO, seed=3)
     with pytest.raises(StopError):
-        fill_token_cache(tmp_path / "broken", crops, encoder, 2, seed=3, on_progress=stop)
+        fill_token_cache(tmp_path / "broken", crops, encoder, TWO, seed=3, on_progress=stop)
     steps: list[int] = []
     fill_token_cache(
-        tmp_path / "broken", crops, encoder, 2, 3, lambda done, total: steps.append(done)
+        tmp_path / "broken", crops, encoder, TWO, 3, lambda done, total: steps.append(done)
     )
     assert steps == [N_CROPS]  # the first chunk was not computed again
     assert contents(tmp_path / "whole") == contents(tmp_path / "broken")
@@ -74,8 +77,8 @@ def test_the_order_of_the_crops_does_not_matter(
     names = ("images", "masks", "maps", "scores", "labels", "descriptors")
     arrays = (getattr(crops, n)[order] for n in names)
     shuffled = CropSet(*arrays, keys=tuple(crops.keys[i] for i in order))
-    first = fill_token_cache(tmp_path / "1", crops, encoder, 2, seed=0)
-    second = fill_token_cache(tmp_path / "2", shuffled, encoder, 2, seed=0)
+    first = fill_token_cache(tmp_path / "1", crops, encoder, TWO, seed=0)
+    second = fill_token_cache(tmp_path / "2", shuffled, encoder, TWO, seed=0)
     assert torch.equal(first.patches[torch.from_numpy(order)], second.patches)
 
 
@@ -85,7 +88,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(OutputError) as caught:
-        fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+        fill_token_cache(tmp_path, crops, encoder, TWO, seed=0)
     message = str(caught.value)
     assert message.startswith("token cache: expected ")
     assert "training.views" in message
@@ -96,15 +99,17 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(
 def test_a_cache_beyond_its_bound_says_how_many_views_fit(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
-    whole = fill_token_cache(tmp_path / "whole", crops, encoder, 4, seed=0)
+    whole = fill_token_cache(tmp_path / "whole", crops, encoder, FOUR, seed=0)
     size = sum(t.nbytes for t in (whole.cls, whole.patches, whole.bias))
     bound = size / 1e9 * 0.7  # room for 3.5 of 5 views
     with pytest.raises(OutputError, match=r"set training\.views to 2, or raise the bound"):
-        fill_token_cache(tmp_path / "small", crops, encoder, 4, seed=0, largest_gb=bound)
+        fill_token_cache(tmp_path / "small", crops, encoder, replace(FOUR, cache_gb=bound), seed=0)
     assert list((tmp_path / "small").iterdir()) == []
-    assert fill_token_cache(tmp_path / "fits", crops, encoder, 2, 0, largest_gb=bound).n_views == 3
+    fits = replace(TWO, cache_gb=bound)
+    assert fill_token_cache(tmp_path / "fits", crops, encoder, fits, seed=0).n_views == 3
+    tight = replace(TWO, cache_gb=bound / 3)
     with pytest.raises(OutputError, match="train on fewer images, or raise the bound"):
-        fill_token_cache(tmp_path / "small", crops, encoder, 2, seed=0, largest_gb=bound / 3)
+        fill_token_cache(tmp_path / "small", crops, encoder, tight, seed=0)
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told(
@@ -115,7 +120,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told(
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OutputError, match=r"lower training\.views"):
-        fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+        fill_token_cache(tmp_path, crops, encoder, TWO, seed=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +131,7 @@ def test_the_number_of_threads_changes_nothing(
     try:
         for n in (1, 3):
             torch.set_num_threads(n)
-            fill_token_cache(tmp_path / str(n), crops, encoder, 2, seed=0)
+            fill_token_cache(tmp_path / str(n), crops, encoder, TWO, seed=0)
     finally:
         torch.set_num_threads(before)
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
@@ -135,9 +140,9 @@ def test_the_number_of_threads_changes_nothing(
 def test_giving_pages_back_loses_nothing(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = fill_token_cache(tmp_path / "1", crops, encoder, 2, seed=0)
+    whole = fill_token_cache(tmp_path / "1", crops, encoder, TWO, seed=0)
     monkeypatch.setattr("protoanomalyncd.storage.row_files.RESIDENT_BYTES", 1)
-    tight = fill_token_cache(tmp_path / "2", crops, encoder, 2, seed=0)
+    tight = fill_token_cache(tmp_path / "2", crops, encoder, TWO, seed=0)
     every = torch.arange(N_CROPS)
     for view in range(3):
         views = torch.full_like(every, view)
@@ -147,16 +152,16 @@ def test_giving_pages_back_loses_nothing(
 def test_a_finished_cache_needs_no_room(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+    fill_token_cache(tmp_path, crops, encoder, TWO, seed=0)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-    assert fill_token_cache(tmp_path, crops, encoder, 2, seed=0).n_views == 3
+    assert fill_token_cache(tmp_path, crops, encoder, TWO, seed=0).n_views == 3
 
 
 def test_embeddings_are_the_mean_over_the_views(
     tmp_path: Path, crops: CropSet, encoder: GuidedEncoder
 ) -> None:
-    cache = fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+    cache = fill_token_cache(tmp_path, crops, encoder, TWO, seed=0)
     found = embed_cache(encoder, cache)
     views = torch.stack(
         [encoder(cache.pick(torch.tensor([5]), torch.tensor([v])))[0] for v in range(3)]
@@ -186,29 +191,3 @@ def test_a_crop_set_is_read_back_as_it_was_written(tmp_path: Path, crops: CropSe
 def test_a_cache_knows_its_views() -> None:
     cache = TokenCache(torch.zeros(4, 3, 2), torch.zeros(4, 3, 5, 2), torch.zeros(4, 3, 5))
     assert cache.n_views == 3
-
-
-def test_normal_parts_share_the_patches_and_look_elsewhere(
-    tmp_path: Path, crops: CropSet, network: Path
-) -> None:
-    encoder = tiny_encoder(network, GuidanceConfig(hide_class_key=True))
-    plain = fill_token_cache(tmp_path / "plain", crops, encoder, 2, seed=0)
-    cache = fill_token_cache(tmp_path / "both", crops, encoder, 2, seed=0, normal_parts=True)
-    assert plain.normal is None
-    assert cache.normal is not None
-    assert cache.normal.patches is cache.patches
-    assert torch.equal(cache.patches, plain.patches)
-    torch.testing.assert_close(cache.bias, plain.bias)
-    # Guided softly, rho_o = 0: the logits of both parts add up to beta.
-    torch.testing.assert_close(cache.bias + cache.normal.bias, torch.full_like(cache.bias, 4.0))
-    window, values = plain_view(crops.images[4], crops.masks[4], crops.maps[4], SIDE)
-    tokens = encoder.tokens(torch.from_numpy(window)[None], torch.from_numpy(1 - values)[None])
-    torch.testing.assert_close(cache.normal.cls[4, 0].float(), tokens.cls[0], atol=0.05, rtol=0.02)
-
-
-def test_without_guidance_there_is_no_normal_part(
-    tmp_path: Path, crops: CropSet, network: Path
-) -> None:
-    encoder = tiny_encoder(network, GuidanceConfig(mode="none", hide_class_key=True))
-    with pytest.raises(ConfigurationError, match=r"normal_part_weight: expected 0 where .* none"):
-        fill_token_cache(tmp_path, crops, encoder, 2, seed=0, normal_parts=True)

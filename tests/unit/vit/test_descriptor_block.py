@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.config import EmbeddingConfig
+from protoanomalyncd.config import EmbeddingConfig, TrainingConfig
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.regions.descriptors import DESCRIPTORS, NOTHING
 from protoanomalyncd.training import embed_cache, fill_token_cache
@@ -139,7 +139,7 @@ def test_stored_tokens_and_single_crops_give_the_same_fused_embedding(
     encoder = fused(network).eval()
     assert encoder.descriptors is not None
     encoder.descriptors.fit(described)
-    cache = fill_token_cache(tmp_path, crops, encoder, 2, seed=0)
+    cache = fill_token_cache(tmp_path, crops, encoder, TrainingConfig(views=2), seed=0)
     stored = embed_cache(encoder, cache, range(1))
     assert stored.shape == (3, encoder.embed_dim)
     plain, _ = stored.split([encoder.backbone.embed_dim, encoder.n_fixed], dim=1)
@@ -153,7 +153,7 @@ def test_the_contrastive_projection_does_not_see_the_descriptors(network: Path) 
     encoder = fused(network)
     assert encoder.descriptors is not None
     width = encoder.embed_dim
-    head = PrototypeHead(width, 1, 2, 4, encoder.n_fixed)
+    head = PrototypeHead(width, 1, 2, encoder.n_fixed)
     z = F.normalize(torch.randn(5, encoder.backbone.embed_dim), dim=-1)
     first, second = encoder.descriptors(z, regions(5)), encoder.descriptors(z, regions(5, seed=3))
     torch.testing.assert_close(head.project(first), head.project(second))

@@ -6,12 +6,9 @@ import pytest
 import torch
 
 from protoanomalyncd.config import GuidanceConfig
-from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.guidance import (
     CLOSED,
     attention_bias,
-    block_strengths,
-    class_row_mask,
     pool_to_grid,
     region_guidance_factor,
 )
@@ -64,28 +61,6 @@ def test_hard_guidance_leaves_an_image_without_such_a_patch_alone() -> None:
     assert found.tolist() == [[0.0, 0.0], [0.0, CLOSED]]
 
 
-def test_the_reference_closes_every_patch_of_an_empty_mask() -> None:
-    a = torch.tensor([[0.49, 0.2], [0.5, 0.2]])
-    found = attention_bias(a, None, GuidanceConfig(mode="reference"))
-    assert found.tolist() == [[CLOSED, CLOSED], [0.0, CLOSED]]
-
-
-def test_each_guided_block_has_its_own_strength() -> None:
-    config = GuidanceConfig(beta=4.0, betas=(2.0, 6.0))
-    assert block_strengths(config, 2) == [0.5, 1.5]
-    assert block_strengths(GuidanceConfig(), 3) == [1.0] * 3
-    with pytest.raises(ConfigurationError, match="each of the 3 guided blocks, got 2"):
-        block_strengths(config, 3)
-
-
-@pytest.mark.parametrize("mode", ["hard", "reference", "none"])
-def test_only_soft_guidance_has_strengths_by_block_or_learned_ones(mode: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"guidance\.betas: expected .*mode soft"):
-        GuidanceConfig(mode=mode, betas=(1.0,))  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"guidance\.learn_beta: expected false"):
-        GuidanceConfig(mode=mode, learn_beta=True)  # type: ignore[arg-type]
-
-
 def test_pooling_averages_the_patches_row_by_row() -> None:
     values = torch.rand(2, 12, 20)
     found = pool_to_grid(values, (3, 5))
@@ -99,12 +74,3 @@ def test_pooling_averages_the_patches_row_by_row() -> None:
 
 def test_pooling_takes_masks() -> None:
     assert pool_to_grid(torch.ones(1, 4, 4, dtype=torch.bool), (2, 2)).tolist() == [[1.0] * 4]
-
-
-def test_only_the_class_row_of_the_mask_is_guided_and_registers_stay_open() -> None:
-    bias = torch.randn(2, 5)
-    mask = class_row_mask(bias, n_prefix=3)
-    assert mask.shape == (2, 1, 8, 8)
-    torch.testing.assert_close(mask[:, 0, 0, 3:], bias)
-    mask[:, 0, 0, 3:] = 0
-    assert not mask.any()

@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.vit import Backbone, create_backbone
-from protoanomalyncd.vit.guidance import class_row_mask
 from tests.tiny import network_folder
 
 KINDS: Mapping[str, dict[str, Any]] = {
@@ -24,6 +23,12 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "registers": {"reg_tokens": 2},
     "scaled": {"init_values": 0.5, "qk_norm": True},
 }
+
+
+def class_row_mask(bias: Tensor, n_prefix: int) -> Tensor:
+    """Mask (B, 1, N, N) of a timm block whose class row alone has logits: those of the patches."""
+    n_others = n_prefix + bias.shape[1] - 1
+    return torch.nn.functional.pad(bias[:, None, None, :], (n_prefix, 0, 0, n_others))
 
 
 @pytest.fixture(scope="module", params=["embedded", *KINDS])

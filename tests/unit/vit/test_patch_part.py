@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.config import EmbeddingConfig
+from protoanomalyncd.config import EmbeddingConfig, TrainingConfig
 from protoanomalyncd.training import fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from protoanomalyncd.vit.base import Tokens
@@ -58,7 +58,9 @@ def test_encoder_appends_what_no_training_changes(tmp_path: Path) -> None:
     backbone = create_backbone(plain.backbone)
     width = backbone.embed_dim
     crops = random_crops(6)
-    cache = fill_token_cache(tmp_path / "tokens", crops, GuidedEncoder(backbone, plain), 1, 0)
+    cache = fill_token_cache(
+        tmp_path / "tokens", crops, GuidedEncoder(backbone, plain), TrainingConfig(views=2), 0
+    )
     tokens = cache.pick(torch.arange(6), torch.zeros(6, dtype=torch.int64))
     alone = GuidedEncoder(backbone, plain)(tokens)
     config = EmbeddingConfig(plain.backbone, SIDE, whitening=None, patch_weight=0.5)

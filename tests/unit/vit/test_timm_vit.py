@@ -186,18 +186,6 @@ def test_a_network_without_class_token_is_refused(tmp_path: Path) -> None:
         create_backbone(f"local-dir:{folder}")
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_every_guided_block_has_its_own_beta(make: Make, hidden: bool) -> None:
-    backbone, x, bias = make(depth=4), pictures(), 3 * torch.rand(2, 16)
-    guidance = GuidanceConfig(
-        beta=4.0, betas=(2.0, 8.0, 5.0), share_of_blocks=0.75, hide_class_key=hidden
-    )
-    expected = oracle(backbone, x, bias, 1, hidden, (0.5, 2.0, 1.25))
-    torch.testing.assert_close(run(backbone, x, bias, guidance), expected, **TOLERANCE)
-    with pytest.raises(ConfigurationError, match="each of the 4 guided blocks, got 3"):
-        run(backbone, x, bias, GuidanceConfig(betas=(1.0, 2.0, 3.0)))
-
-
 def test_many_tokens_give_what_few_tokens_give(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond a number of tokens the attention weights are not held in memory."""
     backbone, x, bias = make(), pictures(), 4 * torch.rand(2, 16)

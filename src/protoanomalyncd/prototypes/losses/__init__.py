@@ -23,7 +23,6 @@ from protoanomalyncd.prototypes.losses.contrastive import info_nce
 from protoanomalyncd.prototypes.losses.cross_entropy import cross_entropy
 from protoanomalyncd.prototypes.losses.dapl import cross_view
 from protoanomalyncd.prototypes.losses.entropy import entropy_loss
-from protoanomalyncd.prototypes.losses.normal_negatives import normal_negatives
 from protoanomalyncd.prototypes.losses.separation import separation_loss
 from protoanomalyncd.prototypes.losses.supcon import supervised_contrastive
 
@@ -32,7 +31,6 @@ __all__ = [
     "cross_view",
     "entropy_loss",
     "info_nce",
-    "normal_negatives",
     "separation_loss",
     "supervised_contrastive",
 ]

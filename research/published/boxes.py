@@ -1,6 +1,7 @@
-"""AnomalyNCD's crop boxes, followed step for step, for ``mode="reference"``.
+"""AnomalyNCD's crop boxes, followed step for step.
 
-Source: `crop_sub_image_mask` and `merge_crop_boxes` in its `models/modules/_MEBin.py`. Known
+Source: [ref] HUST-SLOW/AnomalyNCD, `crop_sub_image_mask` and `merge_crop_boxes` in
+``models/modules/_MEBin.py``. Known
 defects are kept: crops may overlap each other and overhang a non-square image, and one crop more
 than estimated is returned.
 """
@@ -17,6 +18,7 @@ from PIL import Image
 
 from protoanomalyncd.config import CropConfig
 from protoanomalyncd.core.records import Box, FloatArray
+from protoanomalyncd.regions.proposals import MAX_HALF_SIDE, MERGE_DISTANCE
 
 __all__ = ["Square", "reference_boxes", "reference_score"]
 
@@ -31,13 +33,13 @@ def reference_boxes(
 
     Args:
         mask: non-zero = anomaly, (H, W), at the image's resolution.
-        config: margin, smallest and largest half side, merge distance.
+        config: margin and smallest half side.
         n_components: estimated number of anomalies; one crop more is kept. None = all.
     """
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     boxes = sorted((w * h, (x, y, w, h)) for x, y, w, h in (cv2.boundingRect(c) for c in contours))
     squares = [_square(box, mask.shape[0], mask.shape[1], config) for _, box in boxes]
-    merged = _merge(squares, int(max(mask.shape) * config.merge_distance))
+    merged = _merge(squares, int(max(mask.shape) * MERGE_DISTANCE))
     merged.sort(key=lambda s: (s[2] - s[0]) * (s[3] - s[1]), reverse=True)
     return merged if n_components is None else merged[: n_components + 1]
 
@@ -59,7 +61,7 @@ def _square(
     x, y, w, h = box
     longer = max(height, width)
     half = max(int(max(w, h) * config.margin), int(longer * config.min_half_side))
-    half = min(half, int(longer * config.max_half_side))
+    half = min(half, int(longer * MAX_HALF_SIDE))
     x0, x1 = _shifted((2 * x + w) // 2, half, width)
     y0, y1 = _shifted((2 * y + h) // 2, half, height)
     return x0, y0, x1, y1
