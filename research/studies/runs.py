@@ -121,8 +121,8 @@ def _cluster(
     ordered, store = fit.score(source, inputs.dataset)
     if row.features == "map_weighted":
         samples = [sample for _, sample in ordered if sample.name in store]
-        size, device = config.detector.image_size, config.device
-        points = map_weighted(backbone, samples, store, size, device)
+        size = int(config.detector.options.get("image_size", 256))
+        points = map_weighted(backbone, samples, store, size, config.device)
         ids = _assign(row, points, None, None, config)
         return {sample.name: int(k) for sample, k in zip(samples, ids, strict=True)}
     found, crops, known = fit.cut(ordered, store, inputs.labelled)

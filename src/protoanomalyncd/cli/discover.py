@@ -168,9 +168,8 @@ def _versions() -> dict[str, str]:
 
 def _tell_source(config: Config, inputs: Inputs) -> None:
     """Say it where the choice of the detector may surprise."""
-    if config.detector.source == AUTO:
-        has_normal, has_maps = bool(inputs.dataset.normal), inputs.maps is not None
-        name = choose(AUTO, has_normal=has_normal, has_maps=has_maps)
+    if config.detector.name == AUTO:
+        name = choose(config.detector, inputs.maps, bool(inputs.dataset.normal)).name
         logger.info("anomaly maps: %s", name)
         if name == "mutual_scoring":
             console.print(

@@ -10,6 +10,8 @@ from protoanomalyncd.core.registry import Component
 
 __all__ = ["OutlierConfig"]
 
+KEY_VALUE_CACHE = Component("key_value_cache")
+
 
 @dataclass(frozen=True)
 class OutlierConfig:
@@ -20,7 +22,7 @@ class OutlierConfig:
         false_rejection_rate: share of the fitted regions that may be rejected; 0 = reject nothing.
     """
 
-    score: Component = Component("key_value_cache")
+    score: Component = KEY_VALUE_CACHE
     false_rejection_rate: Annotated[float, Range(0, 1, "[)")] = 0.0
 
     def __post_init__(self) -> None:

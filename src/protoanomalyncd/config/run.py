@@ -20,6 +20,8 @@ from protoanomalyncd.core.registry import Component
 
 __all__ = ["Config"]
 
+AUTO, NONE = Component("auto"), Component("none")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -45,8 +47,8 @@ class Config:
     classes: Literal["novel", "all"] = "novel"
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     device: str = "cpu"
-    detector: Component = Component("auto")
-    localiser: Component = Component("none")
+    detector: Component = AUTO
+    localiser: Component = NONE
     mask_outside_object: bool = False
     mebin: MEBinConfig = field(default_factory=MEBinConfig)
     crops: CropConfig = field(default_factory=CropConfig)

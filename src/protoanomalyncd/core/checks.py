@@ -49,7 +49,7 @@ class Range:
         return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A value is not what was expected; the argument says what was."""
 
 
@@ -69,7 +69,7 @@ def typed(value: Any, kind: Any, name: str) -> Any:
     """
     try:
         return _as(value, kind)
-    except _Refused as refused:
+    except _RefusedError as refused:
         raise ConfigurationError(f"{name}: expected {refused}, got {value!r}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from error
@@ -118,17 +118,17 @@ def _as(value: Any, kind: Any) -> Any:
         value = _as(value, inner[0])
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:
-                raise _Refused(str(limit))
+                raise _RefusedError(str(limit))
         return value
     if origin in (typing.Union, types.UnionType):  # one class from Python 3.14 on
         return _as_one_of(value, inner)
     if origin is Literal:
         if value not in inner or isinstance(value, bool):
-            raise _Refused(" or ".join(map(str, inner)))
+            raise _RefusedError(" or ".join(map(str, inner)))
         return value
     if origin is tuple:  # tuple[X, ...]; YAML and JSON know lists only
         if not isinstance(value, list | tuple):
-            raise _Refused("a list")
+            raise _RefusedError("a list")
         return tuple(_as(item, inner[0]) for item in value)
     return _as_plain(value, kind)
 
@@ -138,9 +138,9 @@ def _as_one_of(value: Any, kinds: tuple[Any, ...]) -> Any:
     for kind in kinds:
         try:
             return _as(value, kind)
-        except _Refused as refused:
+        except _RefusedError as refused:
             reasons.append(str(refused))
-    raise _Refused(" or ".join(dict.fromkeys(reasons)))
+    raise _RefusedError(" or ".join(dict.fromkeys(reasons)))
 
 
 _PLAIN = {str: "text", bool: "true or false", type(None): "null"}
@@ -150,14 +150,14 @@ def _as_plain(value: Any, kind: Any) -> Any:
     if kind in (int, float):
         numeric = numbers.Integral if kind is int else numbers.Real
         if not isinstance(value, numeric) or isinstance(value, bool):
-            raise _Refused("a whole number" if kind is int else "a number")
+            raise _RefusedError("a whole number" if kind is int else "a number")
         if not math.isfinite(value):
-            raise _Refused("a finite number")
+            raise _RefusedError("a finite number")
         return kind(value)
     if hasattr(kind, "from_value"):
         return kind.from_value(value)
     if kind in _PLAIN and not isinstance(value, kind):
-        raise _Refused(_PLAIN[kind])
+        raise _RefusedError(_PLAIN[kind])
     if dataclasses.is_dataclass(kind) and not isinstance(value, typing.cast(type, kind)):
-        raise _Refused("settings by name")
+        raise _RefusedError("settings by name")
     return value

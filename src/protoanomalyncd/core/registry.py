@@ -212,8 +212,8 @@ class Registry(Generic[_T]):
                 f"this model needs the {self.setting} {name!r} of {package} that is not installed "
                 f"here (entry point {self.group}: {name})"
             )
-        unknown = sorted(set(arguments) - set(options_of(self.get(name))))
-        if unknown:
+        unknown = sorted(set(arguments) - {*self.options(name), "seed"})
+        if unknown:  # paths and devices among them: they belong to a call, not to a model
             raise ConfigurationError(f"{self.setting}: {name} does not take {', '.join(unknown)}")
         checked = check_arguments(self.get(name), arguments, f"{self.setting}.")
         return self._build(name, checked, offered)

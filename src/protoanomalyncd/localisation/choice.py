@@ -48,8 +48,8 @@ def choose_localiser(
 ) -> ObjectLocaliser:
     """The localiser of a fit.
 
-    A localiser that takes a prompt has two options more: ``prompts``, a YAML file that maps products
-    to prompts, asked where there is no ``prompt``; and ``product``, its entry there.
+    A localiser that takes a prompt has two options more: ``prompts``, a YAML file that maps
+    products to prompts, asked where there is no ``prompt``; and ``product``, its entry there.
 
     Args:
         localiser: as it is configured.
