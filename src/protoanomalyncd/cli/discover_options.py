@@ -256,12 +256,13 @@ def run_discover(options: Namespace) -> None:
             raise ConfigurationError(
                 f"expected {flag}, got none; see protoanomalyncd discover --help"
             )
+    images, *others = (paths[name] for name in PATHS)
     # These import torch, which takes seconds; help and bad options must not wait for it.
     from protoanomalyncd.cli.discover import discover
     from protoanomalyncd.pipeline.inputs import Inputs
 
     discover(
-        Inputs.read(*paths.values()),
+        Inputs.read(images or "", *others),
         given["out"],
         config,
         given=shown,

@@ -59,12 +59,12 @@ class Component:
         options = dict(value)
         name = options.pop("name", None)
         if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"expected the name of a component, got {name!r}")
+            raise ConfigurationError(f"expected the name of a component, got {value!r}")
         try:
             return cls(name, json.loads(json.dumps(options, allow_nan=False)))
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(
-                f"expected numbers, texts, lists and mappings as options of {name}, got {error}"
+                f"expected numbers, texts, lists and mappings as options of {name}, got {options!r}"
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,7 +134,8 @@ class Registry(Generic[_T]):
                 f"package can add one (entry point {self.group})"
             )
         try:
-            return self.register(name)(entry.load())
+            found: type = entry.load()
+            return self.register(name)(found)
         except Exception as error:  # a foreign module may fail in any way
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise MissingDependencyError(
@@ -162,11 +163,18 @@ class Registry(Generic[_T]):
             )
         return check_arguments(self.get(component.name), component.options, f"{self.setting}.")
 
-    def create(self, component: Component | str, **offered: Any) -> _T:
+    def create(
+        self,
+        component: Component | str,
+        options: Mapping[str, Any] | None = None,
+        /,
+        **offered: Any,
+    ) -> _T:
         """Build an instance.
 
         Args:
             component: name and options.
+            options: further ones.
             **offered: what this program has, such as ``device`` or ``folder``; the constructor gets
                 what it has a parameter for.
 
@@ -174,6 +182,7 @@ class Registry(Generic[_T]):
             ConfigurationError: see `check`; or the constructor needs what is missing.
         """
         component = Component.from_value(component)
+        component = Component(component.name, {**component.options, **(options or {})})
         return self._build(component.name, self.check(component), offered)
 
     def resolve(self, part: Any, **offered: Any) -> _T:
@@ -214,7 +223,10 @@ class Registry(Generic[_T]):
             )
         unknown = sorted(set(arguments) - {*self.options(name), "seed"})
         if unknown:  # paths and devices among them: they belong to a call, not to a model
-            raise ConfigurationError(f"{self.setting}: {name} does not take {', '.join(unknown)}")
+            raise ConfigurationError(
+                f"{self.setting}: {name} takes {', '.join(self.options(name)) or 'no option'}, got "
+                f"{', '.join(unknown)}"
+            )
         checked = check_arguments(self.get(name), arguments, f"{self.setting}.")
         return self._build(name, checked, offered)
 
