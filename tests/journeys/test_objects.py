@@ -155,7 +155,7 @@ def test_grounded_sam_interrupted_and_saved(
 
 def test_two_localisers_at_once_are_refused(world: World, masks: Path) -> None:
     config = Config.from_dict(
-        world.config.to_dict() | {"localiser": {"source": "sam3", "prompt": "washer"}}
+        world.config.to_dict() | {"localiser": {"name": "sam3", "prompt": "washer"}}
     )
     with pytest.raises(ConfigurationError, match="leave out one of them"):
         ProtoAnomalyNCD(config).fit(world.images, object_masks=masks)

@@ -252,7 +252,7 @@ def run_discover(options: Namespace) -> None:
         sys.stdout.write(yaml.safe_dump({**shown, **config.to_dict()}, sort_keys=False))
         return
     for name, flag in (("images", "IMAGES"), ("out", "--out RUN")):
-        if (paths | given).get(name) is None:
+        if (given | paths).get(name) is None:
             raise ConfigurationError(
                 f"expected {flag}, got none; see protoanomalyncd discover --help"
             )

@@ -148,7 +148,7 @@ _PLAIN = {str: "text", bool: "true or false", type(None): "null"}
 
 def _as_plain(value: Any, kind: Any) -> Any:
     if kind in (int, float):
-        numeric: type = numbers.Integral if kind is int else numbers.Real
+        numeric: Any = numbers.Integral if kind is int else numbers.Real
         if isinstance(value, bool) or not isinstance(value, numeric):
             raise _RefusedError("a whole number" if kind is int else "a number")
         if not math.isfinite(value):

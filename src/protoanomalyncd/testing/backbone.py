@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -45,12 +44,20 @@ class BackboneContract:
     @property
     def backbone(self) -> Backbone:
         """The backbone that the tests share."""
-        return _made(type(self))[0]
+        return self._made()[0]
 
     @property
     def encoder(self) -> GuidedEncoder:
         """The same, guided."""
-        return _made(type(self))[1]
+        return self._made()[1]
+
+    def _made(self) -> tuple[Backbone, GuidedEncoder]:
+        cls = type(self)
+        if cls not in _MADE:
+            backbone = self.make()
+            config = EmbeddingConfig(backbone.name, self.side)
+            _MADE[cls] = backbone, GuidedEncoder(backbone, config).eval()
+        return _MADE[cls]
 
     def test_it_says_what_it_is(self) -> None:
         backbone = self.backbone
@@ -147,7 +154,4 @@ class BackboneContract:
         ensure("embedding.input_size: expected a multiple of" in said, "the setting named")
 
 
-@cache
-def _made(suite: type[BackboneContract]) -> tuple[Backbone, GuidedEncoder]:
-    backbone = suite().make()
-    return backbone, GuidedEncoder(backbone, EmbeddingConfig(backbone.name, suite.side)).eval()
+_MADE: dict[type, tuple[Backbone, GuidedEncoder]] = {}

@@ -6,7 +6,6 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -63,7 +62,9 @@ class DetectorContract:
 
     def case(self) -> _Case:
         """The fitted detector that the tests share."""
-        return _made(type(self))
+        if type(self) not in _MADE:
+            _MADE[type(self)] = _make(self)
+        return _MADE[type(self)]
 
     def test_it_has_the_methods_and_its_name(self) -> None:
         source = self.case().source
@@ -153,10 +154,12 @@ class DetectorContract:
         ensure(list(self.case().source.score([])) == [], "nothing for no image")
 
 
-@cache
-def _made(suite: type[DetectorContract]) -> _Case:
+_MADE: dict[type, _Case] = {}
+
+
+def _make(contract: DetectorContract) -> _Case:
     keeper = TemporaryDirectory(prefix="detector-contract-")
-    folder, contract = Path(keeper.name), suite()
+    folder = Path(keeper.name)
     normal = _render(folder / "train", None, range(6))
     test = _render(folder, None, range(50, 53)) + _render(folder, "scratch", range(100, 104))
     contract.prepare(folder, test)

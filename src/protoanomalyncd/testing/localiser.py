@@ -6,7 +6,6 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -58,7 +57,9 @@ class LocaliserContract:
 
     def case(self) -> _Case:
         """The localiser that the tests share."""
-        return _made(type(self))
+        if type(self) not in _MADE:
+            _MADE[type(self)] = _make(self)
+        return _MADE[type(self)]
 
     def test_it_has_the_methods_and_its_name(self) -> None:
         localiser = self.case().localiser
@@ -131,9 +132,11 @@ class LocaliserContract:
             ensure(list(localiser.locate([])) == [], "nothing for no image")
 
 
-@cache
-def _made(suite: type[LocaliserContract]) -> _Case:
-    keeper, contract = TemporaryDirectory(prefix="localiser-contract-"), suite()
+_MADE: dict[type, _Case] = {}
+
+
+def _make(contract: LocaliserContract) -> _Case:
+    keeper = TemporaryDirectory(prefix="localiser-contract-")
     folder, rng = Path(keeper.name), np.random.default_rng(1)
     samples = [Sample(folder / "images" / name, name) for name in (*SIZES, BAD)]
     for sample in samples:

@@ -68,9 +68,7 @@ class OutlierScoreContract:
         score.fit(RegionFeatures(near, near), class_ids, prototypes)
         strange = float(score.score(RegionFeatures(far, far)))
         usual = float(score.score(RegionFeatures(fresh, fresh)).max())
-        ensure(
-            strange > usual, f"far away more than {usual}, the most near by"
-        )
+        ensure(strange > usual, f"far away more than {usual}, the most near by")
 
     def test_a_score_does_not_depend_on_the_other_queries(self) -> None:
         score, queries = self.make(), features(9)
