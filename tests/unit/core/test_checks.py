@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -13,7 +15,6 @@ import pytest
 from protoanomalyncd.core import checks
 from protoanomalyncd.core.checks import Range, check_arguments, typed
 from protoanomalyncd.core.errors import ConfigurationError
-from tests.conftest import REPOSITORY
 
 SHARE = Annotated[float, Range(0, 1, "[)")]
 
@@ -92,8 +93,14 @@ def test_configuration_needs_neither_numpy_nor_torch() -> None:
         "import sys; sys.modules.update(dict.fromkeys(['numpy', 'torch', 'timm'])); "
         "from protoanomalyncd.config import Config; Config()"
     )
-    path = {"PYTHONPATH": str(REPOSITORY / "src")}
+    path = os.pathsep.join(
+        [str(Path(__file__).parents[3] / "src"), os.environ.get("PYTHONPATH", "")]
+    )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=path
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
