@@ -176,14 +176,6 @@ def test_a_saved_embedded_model_is_restored_by_a_fresh_process() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_record_holds_no_place(backbone: Backbone, name: str) -> None:
-    """Of a folder its own name is left."""
-    text = json.dumps(backbone.record())
-    assert "/" not in text
-    assert "local-dir" not in text
-    assert "source" not in backbone.record()
-
-
 PLAIN: dict[str, Any] = {
     "kind": "vit",
     "name": "n",

@@ -240,3 +240,24 @@ def test_arguments_are_told_and_have_an_effect(name: str, arguments: dict[str, A
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"outliers.score: expected one of cosine, .*'x'"):
         create_outlier_score("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("energy", {"temperature": 0.0}),
+        ("key_value_cache", {"sharpness": 0}),
+        ("key_value_cache", {"blend": 1.5}),
+        ("key_value_cache", {"nearest": 0}),
+        ("key_value_cache", {"frozen": "yes"}),
+        ("local_density", {"nearest": 0.5}),
+        ("mahalanobis", {"shrinkage": 2}),
+        ("neighbour", {"k": 0}),
+        ("vmf", {"shrinkage": -1}),
+    ],
+)
+def test_options_are_checked(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"outliers\.score\.{next(iter(options))}: expect"
+    ):
+        create_outlier_score(name, options)

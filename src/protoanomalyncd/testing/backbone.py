@@ -148,6 +148,10 @@ class BackboneContract:
             ensure(torch.equal(first, second), "the same descriptors")
         ensure(other.record() == backbone.record(), "the same record")
 
+    def test_a_record_holds_no_place(self) -> None:
+        text = json.dumps(self.backbone.record())
+        ensure("/" not in text and "local-dir" not in text, "of a folder its own name at most")
+
     def test_a_window_that_is_no_multiple_of_the_stride_is_refused(self) -> None:
         config = EmbeddingConfig(self.backbone.name, self.side + 1)
         said = refused(lambda: GuidedEncoder(self.backbone, config), ConfigurationError)
