@@ -21,7 +21,6 @@ from protoanomalyncd.config import (
     CropConfig,
     EmbeddingConfig,
     GuidanceConfig,
-    MapConfig,
     TrainingConfig,
 )
 from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
@@ -75,7 +74,6 @@ def tiny_config(network: Path, **changes: Any) -> Config:
     """
     values: dict[str, Any] = {
         "n_novel_classes": len(TYPES) + 1,
-        "detector": MapConfig(image_size=SIDE, memory_size=500),
         "crops": CropConfig(size=80),
         "embedding": EmbeddingConfig(f"local-dir:{network}", input_size=SIDE),
         "training": TrainingConfig(epochs=3, views=2, batch_size=16, labelled_per_class=4),

@@ -47,8 +47,8 @@ def head_of(study: Path) -> Head:
         lines.append(line[1:])
     commands = tuple(line.strip() for line in lines if line.startswith("   "))
     text = " ".join(line.strip() for line in lines if not line.startswith("   ")).strip()
-    if not commands or " ablate " not in commands[-1]:
-        raise ValueError(f"{study}: expected its commands at its head, `ablate` the last")
+    if not commands or "research.ablate " not in commands[-1]:
+        raise ValueError(f"{study}: expected its commands at its head, research.ablate the last")
     return Head(text, commands)
 
 
@@ -58,8 +58,13 @@ def run(head: Head, work: Path, seeds: list[int]) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(STUDIES.parents[1]),
     }
+    numbers = " ".join(map(str, seeds))
     for command in head.commands:
-        line = f"{command} --no-figures --seeds '{seeds}'" if " ablate " in command else command
+        line = (
+            f"{command} --no-figures --seeds {numbers}"
+            if "research.ablate " in command
+            else command
+        )
         subprocess.run(
             ["bash", "-euc", line],  # noqa: S607
             cwd=work,

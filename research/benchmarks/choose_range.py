@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from protoanomalyncd.config import Config, MapConfig, MEBinConfig
+from protoanomalyncd.config import Component, Config, MEBinConfig
 from protoanomalyncd.datasets import Dataset, load_dataset, read_image, read_map, smooth_coarse
 from protoanomalyncd.estimator import ProtoAnomalyNCD
 from protoanomalyncd.pipeline.fit import Fit
@@ -105,7 +105,7 @@ def trial(
     smoothing, quantile = variant
     config = dataclasses.replace(
         Config(n_novel_classes=N_CLASSES),
-        detector=MapConfig(coarse_smoothing=smoothing),
+        detector=Component("folder", {"coarse_smoothing": smoothing}),
         mebin=MEBinConfig(set_quantile=quantile),
     )
     fit = Fit(config, work, lambda *_: None, [])

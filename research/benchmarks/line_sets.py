@@ -7,7 +7,7 @@ their own. All of it depends on the product's name alone. `research.benchmarks.c
 itself; for other studies::
 
     .venv/bin/python -m research.benchmarks.line_sets DATA/line
-    .venv/bin/protoanomalyncd ablate research/configs/ablations/normal.yaml --images DATA/line/wood --out OUT
+    .venv/bin/python -m research.ablate research/configs/ablations/normal.yaml --images DATA/line/wood --out OUT
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps import create
-from protoanomalyncd.config import Config
+from protoanomalyncd.config import Component, Config
 from protoanomalyncd.datasets import (
     load_dataset,
     load_labelled,
@@ -72,7 +72,9 @@ SCORES: dict[str, tuple[str, dict[str, Any]]] = {
     "key_value_cache, trained keys": ("key_value_cache", {"frozen": False, "blend": 1.0}),
     "key_value_cache, trained keys, half prototypes": ("key_value_cache", {}),
 }
-DEFAULT = next(label for label, score in SCORES.items() if score == (Config().outliers.score, {}))
+DEFAULT = next(
+    label for label, score in SCORES.items() if score == (Config().outliers.score.name, {})
+)
 """The score that `discover` takes."""
 BASELINE = "maximum of the raw map"
 DRAWN = {"leather": 1.0, "wood": 0.4, "fabric": 0.4, "tile": 0.4}
@@ -234,10 +236,10 @@ def fold(prepared: Prepared, kind: str, seed: int, rate: float, epochs: int) -> 
     measured = {BASELINE: measure(prepared.raw_maxima, parts, None)}
     for label, (name, arguments) in SCORES.items():
         inputs = (regions[chosen], class_ids[chosen], prototypes)
-        score = create_outlier_score(name, arguments)
+        score = create_outlier_score(Component(name, arguments))
         score.fit(*inputs)
         held_out = cross_fitted_scores(
-            lambda name=name, arguments=arguments: create_outlier_score(name, arguments),  # type: ignore[misc]
+            lambda name=name, arguments=arguments: create_outlier_score(Component(name, arguments)),  # type: ignore[misc]
             *inputs,
             index,
         )

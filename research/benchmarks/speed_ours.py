@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from protoanomalyncd import Config, ProtoAnomalyNCD
-from protoanomalyncd.config import EmbeddingConfig, MapConfig, TrainingConfig
+from protoanomalyncd.config import Component, EmbeddingConfig, TrainingConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.deployment import Runtime
@@ -200,7 +200,7 @@ def scaling(given: Given) -> Given:
     folder = Path(given["work"])
     config = Config(
         n_novel_classes=given["n_classes"],
-        detector=MapConfig(image_size=given["image_size"], memory_size=1000),
+        detector=Component("auto", {"image_size": given["image_size"], "memory_size": 1000}),
         embedding=EmbeddingConfig(given["backbone"], given["window"]),
         training=TrainingConfig(epochs=given["epochs"], views=2),
     )

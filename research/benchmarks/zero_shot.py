@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from protoanomalyncd.anomaly_maps import create
+from protoanomalyncd.config import Component
 from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.datasets import Dataset, load_dataset
 from protoanomalyncd.datasets.generated import defect_types_of, generate
@@ -70,7 +71,7 @@ def drawn(product: str, folder: Path, options: argparse.Namespace) -> Dataset:
 
 def auroc(name: str, dataset: Dataset, backbone: Backbone, arguments: dict[str, int]) -> float:
     """AUROC of the image maximum of one source."""
-    source = create(name, arguments, backbone=backbone)
+    source = create(Component(name, arguments), backbone=backbone)
     source.fit(dataset.normal if source.learns_from == "normal" else dataset.unlabelled)
     defective, maxima = [], []
     for sample, scores in source.score(dataset.unlabelled):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from protoanomalyncd.config.checks import check_types, require
+
 from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["Published"]

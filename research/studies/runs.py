@@ -91,7 +91,7 @@ def _cluster(row: Row, fit: Fit) -> dict[str, int]:
     scored = fit.score(fit.locate())
     if row.features == "map_weighted":
         samples = [sample for _, sample in scored.ordered if sample.name in store]
-        size, device = config.detector.image_size, config.device
+        size, device = int(config.detector.options.get("image_size", 256)), config.device
         points = map_weighted(fit.backbone, samples, store, size, device)
         ids = _assign(row, points, None, None, config)
         return {sample.name: int(k) for sample, k in zip(samples, ids, strict=True)}

@@ -136,7 +136,7 @@ class ProtoAnomalyNCD:
             maps: folder of anomaly maps of any detector; None = a built-in one, fitted on
                 train/good, or on the images themselves where there are no normal ones.
             object_masks: folder of masks that say where the object is; None = as
-                `LocaliserConfig` has it.
+                `Config.localiser` has it.
             work_dir: keeps intermediate results, so that an interrupted fit goes on; refused where
                 it holds those of other images or settings. None = a temporary folder.
             on_progress: called with (stage, steps done, steps in all).
@@ -149,7 +149,8 @@ class ProtoAnomalyNCD:
             ConfigurationError: a setting does not fit the data, or `work_dir` is another fit's.
         """
         inputs = Inputs.read(images, labelled, maps, object_masks)
-        masked, skipped = self.config.localiser.mask_maps, inputs.dataset.skipped
+        self._parts.check(inputs.maps, inputs.object_masks)
+        masked, skipped = self.config.mask_outside_object, inputs.dataset.skipped
         work = Workspace.open(work_dir, masked, skipped, on_progress)
         result = Fit(self.config, inputs, work, self._parts).run()
         self._model, self._found = result.model, result.discovery
@@ -187,7 +188,7 @@ class ProtoAnomalyNCD:
         if classes is not None:
             dataclasses.replace(model.config, classes=classes)  # checks
         inputs = Inputs.read(images, None, maps, object_masks)
-        masked, skipped = model.config.localiser.mask_maps, inputs.dataset.skipped
+        masked, skipped = model.config.mask_outside_object, inputs.dataset.skipped
         work = Workspace.open(work_dir, masked, skipped, on_progress)
         return predict_images(model, inputs, work, classes)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,137 +14,47 @@ import pytest
 import torch
 from torch import Tensor
 
-from protoanomalyncd.config import EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.core.errors import (
     ConfigurationError,
     MissingDependencyError,
     ModelFormatError,
 )
-from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone, restore_backbone
+from protoanomalyncd.testing import BackboneContract
+from protoanomalyncd.vit import Backbone, create_backbone, restore_backbone
 from protoanomalyncd.vit import backbone as module
-from protoanomalyncd.vit.embedded import WEIGHTS_DIR
 from tests.tiny import SIDE, network_folder
 
 
-def _embedded(folder: Path) -> str:
-    if not (WEIGHTS_DIR / "model.safetensors").is_file():
-        pytest.skip("the embedded weights are not there yet")
-    return "embedded"
+class TestEmbedded(BackboneContract):
+    def make(self) -> Backbone:
+        return create_backbone("embedded")
 
 
-def _vit(folder: Path) -> str:
-    return f"local-dir:{network_folder(folder, reg_tokens=1)}"
+class _Folder(BackboneContract):
+    __test__ = False
+    architecture: str
+    arguments: Mapping[str, Any] = {}
+
+    def make(self) -> Backbone:
+        folder = Path(tempfile.mkdtemp()) / "network"
+        network_folder(folder, self.architecture, **self.arguments)
+        backbone = create_backbone(f"local-dir:{folder}")
+        assert backbone.name == "network"
+        return backbone
 
 
-def _cnn(folder: Path) -> str:
-    return f"local-dir:{network_folder(folder, 'test_resnet')}"
+class TestVisionTransformer(_Folder):
+    __test__ = True
+    architecture, arguments = "test_vit", {"reg_tokens": 1}
 
 
-BUILDERS: Mapping[str, Callable[[Path], str]] = {"embedded": _embedded, "vit": _vit, "cnn": _cnn}
-
-
-@pytest.fixture(scope="module", params=BUILDERS)
-def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return BUILDERS[request.param](tmp_path_factory.mktemp("backbone") / "network")
-
-
-@pytest.fixture(scope="module")
-def backbone(name: str) -> Backbone:
-    return create_backbone(name)
-
-
-@pytest.fixture(scope="module")
-def encoder(backbone: Backbone) -> GuidedEncoder:
-    return GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE)).eval()
+class TestConvolutional(_Folder):
+    __test__ = True
+    architecture = "test_resnet"
 
 
 def images(n: int = 3, side: int = SIDE) -> Tensor:
     return torch.randint(0, 256, (n, side, side, 3), dtype=torch.uint8)
-
-
-def anomaly(n: int = 3, side: int = SIDE) -> Tensor:
-    return torch.rand(n, side, side)
-
-
-def test_it_says_what_it_is(backbone: Backbone, name: str) -> None:
-    assert backbone.name == ("embedded" if name == "embedded" else "network")
-    assert backbone.embed_dim > 0
-    assert SIDE % backbone.patch_size == 0
-    assert not backbone.module().training
-    assert not any(p.requires_grad for p in backbone.module().parameters())
-
-
-def test_preprocessing_takes_bytes(backbone: Backbone) -> None:
-    x = backbone.preprocess(images())
-    assert x.shape == (3, 3, SIDE, SIDE)
-    assert x.dtype == torch.float32
-
-
-@pytest.mark.parametrize("side", [64, 96])
-def test_patch_descriptors_are_maps_finest_first(backbone: Backbone, side: int) -> None:
-    maps = backbone.patch_descriptors(backbone.preprocess(images(2, side)))
-    assert maps
-    assert all(m.ndim == 4 and len(m) == 2 and torch.isfinite(m).all() for m in maps)
-    grids = [m.shape[-2] * m.shape[-1] for m in maps]
-    assert grids == sorted(grids, reverse=True)
-    assert not any(m.requires_grad for m in maps)
-
-
-def test_tokens_fit_the_tail(backbone: Backbone) -> None:
-    grid = (SIDE // backbone.patch_size) ** 2
-    tokens = backbone.tokens(backbone.preprocess(images()), torch.rand(3, grid), GuidanceConfig())
-    assert tokens.cls.shape == (3, backbone.embed_dim)
-    assert tokens.patches.shape[::2] == (3, backbone.embed_dim)
-    assert tokens.bias.shape == tokens.patches.shape[:2]
-    assert tokens.patches.shape[1] >= grid
-    out = backbone.tail()(tokens.cls, tokens.patches, tokens.bias)
-    assert out.shape == (3, backbone.embed_dim)
-    assert out.requires_grad
-
-
-def test_embeddings_are_of_unit_length_and_repeatable(encoder: GuidedEncoder) -> None:
-    x, a = images(), anomaly()
-    found = encoder.embed(x, a)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
-    assert torch.equal(found, encoder.embed(x, a))
-
-
-def test_one_image_equals_a_batch_to_the_bit(encoder: GuidedEncoder) -> None:
-    x, a = images(), anomaly()
-    alone = torch.cat([encoder.embed(x[i : i + 1], a[i : i + 1]) for i in range(3)])
-    assert torch.equal(alone, encoder.embed(x, a))
-    assert torch.equal(alone.flip(0), encoder.embed(x.flip(0), a.flip(0)))
-
-
-def test_no_image_gives_no_embedding(encoder: GuidedEncoder) -> None:
-    assert encoder.embed(images(0), anomaly(0)).shape == (0, encoder.embed_dim)
-
-
-def test_guidance_matters(encoder: GuidedEncoder) -> None:
-    x, a = images(), torch.zeros(3, SIDE, SIDE)
-    a[:, :32, :32] = 1
-    guided, other = encoder.embed(x, a), encoder.embed(x, a.flip(1))
-    assert (guided - other).abs().max() > 1e-4
-
-
-def test_record_and_state_restore_the_same_network(
-    backbone: Backbone, encoder: GuidedEncoder
-) -> None:
-    record = json.loads(json.dumps(backbone.record()))
-    other = restore_backbone(record)
-    other.module().load_state_dict(backbone.module().state_dict())
-    again = GuidedEncoder(other, encoder.config).eval()
-    again.tail.load_state_dict(encoder.tail.state_dict())
-    x, a = images(), anomaly()
-    assert torch.equal(again.embed(x, a), encoder.embed(x, a))
-    for first, second in zip(
-        backbone.patch_descriptors(backbone.preprocess(x)),
-        other.patch_descriptors(other.preprocess(x)),
-        strict=True,
-    ):
-        assert torch.equal(first, second)
-    assert other.record() == backbone.record()
 
 
 @pytest.mark.parametrize(
@@ -168,11 +79,6 @@ def test_a_folder_may_name_arguments_that_are_chosen_here(
         backbone.patch_descriptors(x), other.patch_descriptors(x), strict=True
     ):
         assert torch.equal(first, second)
-
-
-def test_a_window_that_is_no_multiple_of_the_stride_is_refused(backbone: Backbone) -> None:
-    with pytest.raises(ConfigurationError, match=r"embedding\.input_size: expected a multiple of"):
-        GuidedEncoder(backbone, EmbeddingConfig(backbone.name, SIDE + 1))
 
 
 def _damage(folder: Path, case: str) -> None:
@@ -257,14 +163,6 @@ def test_a_saved_embedded_model_is_restored_by_a_fresh_process() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_a_record_holds_no_place(backbone: Backbone, name: str) -> None:
-    """Of a folder its own name is left."""
-    text = json.dumps(backbone.record())
-    assert "/" not in text
-    assert "local-dir" not in text
-    assert "source" not in backbone.record()
 
 
 PLAIN: dict[str, Any] = {

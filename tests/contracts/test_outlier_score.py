@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protoanomalyncd.core.errors import ConfigurationError, NotFittedError
+from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.discovery.outliers import (
     OutlierScore,
     RegionFeatures,
@@ -23,8 +23,8 @@ from protoanomalyncd.discovery.outliers import (
     registered,
 )
 from protoanomalyncd.prototypes.vmf import concentration, fit_mixture, log_normaliser, shrink
-
-N_CLASSES = 3
+from protoanomalyncd.testing import OutlierScoreContract
+from protoanomalyncd.testing.outlier_score import N_CLASSES, features, fitted, unit
 
 Fitted = tuple[RegionFeatures, Tensor, Tensor]
 """Regions, their class ids, and the prototypes."""
@@ -139,25 +139,27 @@ ORACLES: Mapping[str, Callable[[Tensor, Tensor, Fitted], float]] = {
 }
 ON_POINTS = ("key_value_cache", "local_density", "mahalanobis", "neighbour", "vmf")
 """Scores that take frozen views or trained embeddings."""
-BY_PROTOTYPES = ("cosine", "energy", "margin", "probability")
-
-
-def unit(n: int, width: int = 12) -> Tensor:
-    return F.normalize(torch.randn(n, width), dim=1)
-
-
-def features(n: int) -> RegionFeatures:
-    return RegionFeatures(unit(n), unit(n, 20))
-
-
-def fitted(n: int) -> Fitted:
-    # One class may be empty, as in a real fit.
-    return features(n), torch.arange(n) % min(2, n), unit(N_CLASSES)
+BETWEEN = ("margin", "probability")
+"""They ask between which classes, not how far."""
 
 
 @pytest.fixture(params=registered())
 def score(request: pytest.FixtureRequest) -> OutlierScore:
     return create_outlier_score(request.param)
+
+
+class TestScores(OutlierScoreContract):
+    """Each of ours; `name` is set for each test."""
+
+    name: str
+
+    @pytest.fixture(autouse=True, params=registered())
+    def _each(self, request: pytest.FixtureRequest) -> None:
+        self.name = request.param
+        self.far_is_outlying = self.name not in BETWEEN
+
+    def make(self) -> OutlierScore:
+        return create_outlier_score(self.name)
 
 
 def test_every_registered_score_is_under_contract() -> None:
@@ -188,28 +190,7 @@ def test_the_density_is_the_mixtures_own() -> None:
     torch.testing.assert_close(found.double(), wanted, atol=0, rtol=1e-6)
 
 
-def test_a_single_fitted_region_is_enough(score: OutlierScore) -> None:
-    score.fit(*fitted(1))
-    found = score.score(features(4))
-    assert found.shape == (4,)
-    assert bool(torch.isfinite(found).all())
-
-
-@pytest.mark.parametrize("name", sorted({*registered()} - {"margin", "probability"}))
-def test_larger_is_more_outlying(name: str) -> None:
-    """Those two are left out: they ask between which classes, not how far."""
-    prototypes = torch.eye(12)[:N_CLASSES]
-    class_ids = torch.arange(30) % N_CLASSES
-    near = F.normalize(prototypes[class_ids] + 0.1 * torch.randn(30, 12), dim=1)
-    score = create_outlier_score(name)
-    score.fit(RegionFeatures(near, near), class_ids, prototypes)
-    fresh = F.normalize(prototypes[class_ids] + 0.1 * torch.randn(30, 12), dim=1)
-    far = torch.eye(12)[7:8]
-    strange = float(score.score(RegionFeatures(far, far)))
-    assert strange > float(score.score(RegionFeatures(fresh, fresh)).max())
-
-
-@pytest.mark.parametrize("name", ["margin", "probability"])
+@pytest.mark.parametrize("name", BETWEEN)
 def test_between_two_classes_is_more_outlying_than_in_one(name: str) -> None:
     prototypes = torch.eye(12)[:N_CLASSES]
     score = create_outlier_score(name)
@@ -218,21 +199,6 @@ def test_between_two_classes_is_more_outlying_than_in_one(name: str) -> None:
     z = torch.cat([between, prototypes])
     found = score.score(RegionFeatures(z, z))
     assert float(found[0]) > float(found[1:].max())
-
-
-def test_a_score_does_not_depend_on_the_other_queries(score: OutlierScore) -> None:
-    score.fit(*fitted(20))
-    queries = features(9)
-    alone = torch.cat([score.score(queries[i : i + 1]) for i in range(9)])
-    torch.testing.assert_close(alone, score.score(queries), atol=1e-5, rtol=1e-5)
-
-
-def test_state_and_arguments_restore_it_to_the_bit(score: OutlierScore) -> None:
-    queries = features(5)
-    score.fit(*fitted(20))
-    other = create_outlier_score(score.name, score.arguments())
-    other.load_state({k: v.clone() for k, v in score.state().items()})
-    assert torch.equal(other.score(queries), score.score(queries))
 
 
 @pytest.mark.parametrize("name", ON_POINTS)
@@ -271,30 +237,27 @@ def test_arguments_are_told_and_have_an_effect(name: str, arguments: dict[str, A
     assert not torch.allclose(usual.score(queries), changed.score(queries))
 
 
-def test_what_was_fitted_is_a_copy(score: OutlierScore) -> None:
-    known, queries = fitted(20), features(5)
-    score.fit(*known)
-    before = score.score(queries)
-    for tensor in (known[0].embeddings, known[0].frozen, known[1], known[2]):
-        tensor.zero_()
-    assert torch.equal(before, score.score(queries))
-
-
-def test_a_new_fit_forgets_the_old_one(score: OutlierScore) -> None:
-    queries, known = features(5), fitted(20)
-    score.fit(*fitted(9))
-    score.fit(*known)
-    other = create_outlier_score(score.name)
-    other.fit(*known)
-    assert torch.equal(other.score(queries), score.score(queries))
-
-
-def test_it_must_be_fitted_first(score: OutlierScore) -> None:
-    assert score.state() == {}
-    with pytest.raises(NotFittedError, match=f"outlier score '{score.name}': expected fit"):
-        score.score(features(1))
-
-
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"outliers.score: expected one of cosine, .*'x'"):
         create_outlier_score("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("energy", {"temperature": 0.0}),
+        ("key_value_cache", {"sharpness": 0}),
+        ("key_value_cache", {"blend": 1.5}),
+        ("key_value_cache", {"nearest": 0}),
+        ("key_value_cache", {"frozen": "yes"}),
+        ("local_density", {"nearest": 0.5}),
+        ("mahalanobis", {"shrinkage": 2}),
+        ("neighbour", {"k": 0}),
+        ("vmf", {"shrinkage": -1}),
+    ],
+)
+def test_options_are_checked(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"outliers\.score\.{next(iter(options))}: expect"
+    ):
+        create_outlier_score(name, options)

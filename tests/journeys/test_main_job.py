@@ -357,7 +357,7 @@ def test_an_unfitted_model_says_so(tmp_path: Path) -> None:
 
 def test_generate_draws_what_discover_reads(tmp_path: Path) -> None:
     out = tmp_path / "images"
-    arguments = ["generate", str(out), "--product", "leather", "--types", "[hole, stain]"]
+    arguments = ["generate", str(out), "--product", "leather", "--types", "hole", "stain"]
     arguments += ["--n-normal", "2", "--n-per-type", "2", "--size", "64"]
     assert main(arguments) == 0
     assert len(load_dataset(out).unlabelled) == 6

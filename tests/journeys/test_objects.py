@@ -13,7 +13,7 @@ import pytest
 
 from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
-from protoanomalyncd.config import Config, LocaliserConfig
+from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.core.records import Discovery
 from protoanomalyncd.datasets import load_dataset
@@ -78,7 +78,7 @@ def test_masks_from_a_folder_from_the_command_line(
 
 
 def test_a_map_is_silent_outside_the_object(world: World, masks: Path, tmp_path: Path) -> None:
-    config = Config.from_dict(world.config.to_dict() | {"localiser": {"mask_maps": True}})
+    config = Config.from_dict(world.config.to_dict() | {"mask_outside_object": True})
     model = ProtoAnomalyNCD(config).fit(world.images, object_masks=masks)
     found = model.discovery_
     assert found.evidence is not None
@@ -110,18 +110,16 @@ def test_grounded_sam_interrupted_and_saved(
 ) -> None:
     """Through the real loading code; a fit that was stopped ends the same; predict = fit."""
     folder = shutil.copytree(checkpoints.detector, tmp_path / "dino")
-    localiser = LocaliserConfig(
-        source="grounded_sam",
-        prompt="metal washer",
-        box_detector=f"local-dir:{folder}",
-        segmenter=f"local-dir:{checkpoints.sam}",
-        score_threshold=0.3,
-        max_objects=2,
-        min_area=0.0,
-    )
-    config = Config.from_dict(
-        world.config.to_dict() | {"localiser": dict(vars(localiser)), "seed": 1}
-    )
+    localiser = {
+        "name": "grounded_sam",
+        "prompt": "metal washer",
+        "box_detector": f"local-dir:{folder}",
+        "segmenter": f"local-dir:{checkpoints.sam}",
+        "score_threshold": 0.3,
+        "max_objects": 2,
+        "min_area": 0.0,
+    }
+    config = Config.from_dict(world.config.to_dict() | {"localiser": localiser, "seed": 1})
 
     class StoppedError(KeyboardInterrupt):
         pass
@@ -157,7 +155,7 @@ def test_grounded_sam_interrupted_and_saved(
 
 def test_two_localisers_at_once_are_refused(world: World, masks: Path) -> None:
     config = Config.from_dict(
-        world.config.to_dict() | {"localiser": {"source": "sam3", "prompt": "washer"}}
+        world.config.to_dict() | {"localiser": {"name": "sam3", "prompt": "washer"}}
     )
     with pytest.raises(ConfigurationError, match="leave out one of them"):
         ProtoAnomalyNCD(config).fit(world.images, object_masks=masks)

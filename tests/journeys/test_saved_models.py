@@ -113,7 +113,10 @@ ODD: dict[str, tuple[Damage, str]] = {
         edit(backbone__arguments={"checkpoint_path": "/elsewhere"}),
         "expected",
     ),
-    "unknown detector": (edit(detector__name="of_tomorrow"), "expected"),
+    "unknown detector": (
+        edit(detector__name="of_tomorrow"),
+        "this model needs the detector 'of_tomorrow' of a package that is not installed here",
+    ),
     "odd option": (edit(detector__arguments={"folder": "/elsewhere"}), "got folder"),
     "unknown score": (edit(outliers__score="of_tomorrow"), "expected"),
 }

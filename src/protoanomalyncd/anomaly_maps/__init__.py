@@ -18,16 +18,26 @@ from protoanomalyncd.anomaly_maps.base import AnomalyMapSource, FitReport, Progr
 from protoanomalyncd.anomaly_maps.folder import FolderMaps, match_maps, read_map
 from protoanomalyncd.anomaly_maps.mutual_scoring import MutualScoring
 from protoanomalyncd.anomaly_maps.patch_memory import PatchMemory
-from protoanomalyncd.anomaly_maps.registry import AUTO, choose, create, register, registered
+from protoanomalyncd.anomaly_maps.registry import (
+    AUTO,
+    DETECTORS,
+    check_detector,
+    choose,
+    create,
+    register,
+    registered,
+)
 
 __all__ = [
     "AUTO",
+    "DETECTORS",
     "AnomalyMapSource",
     "FitReport",
     "FolderMaps",
     "MutualScoring",
     "PatchMemory",
     "Progress",
+    "check_detector",
     "choose",
     "create",
     "match_maps",

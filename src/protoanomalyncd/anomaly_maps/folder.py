@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.registry import register
-from protoanomalyncd.config import MapConfig
+from protoanomalyncd.core.checks import Range, check_arguments
 from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, ModelFormatError
 from protoanomalyncd.core.records import FloatArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
@@ -33,15 +33,23 @@ class FolderMaps:
 
     Args:
         folder: see `match_maps`; None = not known yet.
-        coarse_smoothing: deviation for `smooth_coarse` [cells]; 0 = maps are taken as they are.
+        coarse_smoothing: deviation of the Gaussian that smooths maps of at most 64 cells a side
+            [cells]; finer ones are taken as they are; 0 = all are.
+
+    Raises:
+        ConfigurationError: a number is out of its range.
     """
 
     name: ClassVar[str] = "folder"
     precomputed: ClassVar[bool] = True
     learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
-    def __init__(self, folder: Path | str | None = None, coarse_smoothing: float = 0.0) -> None:
-        MapConfig(coarse_smoothing=coarse_smoothing)  # checks
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        coarse_smoothing: Annotated[float, Range(0)] = 1.0,
+    ) -> None:
+        check_arguments(FolderMaps, locals(), "detector.")
         self._folder = None if folder is None else Path(folder)
         self._coarse_smoothing = coarse_smoothing
 

@@ -20,7 +20,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from torch import Tensor
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
-from protoanomalyncd.config import MapConfig
+from protoanomalyncd.core.checks import Range, check_arguments
 from protoanomalyncd.core.errors import (
     DatasetError,
     ModelFormatError,
@@ -38,9 +38,7 @@ from protoanomalyncd.core.errors import (
 from protoanomalyncd.core.records import FloatArray, ImageArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.images import content_key
-
-if TYPE_CHECKING:
-    from protoanomalyncd.vit.base import Backbone
+from protoanomalyncd.vit.base import Backbone
 
 __all__ = ["MutualScoring", "interval_average", "nearest_in_each"]
 
@@ -131,12 +129,12 @@ class MutualScoring:
     def __init__(
         self,
         backbone: Backbone,
-        image_size: int = 256,
-        reference_images: int = 64,
+        image_size: Annotated[int, Range(32)] = 256,
+        reference_images: Annotated[int, Range(3)] = 64,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        MapConfig(image_size=image_size, reference_images=reference_images)  # checks the ranges
+        check_arguments(MutualScoring, locals(), "detector.")
         self._backbone = backbone
         self._image_size = image_size
         self._reference_images = reference_images

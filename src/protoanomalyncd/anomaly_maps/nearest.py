@@ -5,15 +5,10 @@ Letters: Q query patches, M memory patches, D channels of a descriptor.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from protoanomalyncd.core.errors import MissingDependencyError
-
-__all__ = ["FaissMemory", "half_squares", "nearest_distance"]
+__all__ = ["half_squares", "nearest_distance"]
 
 QUERY_BLOCK = 2048
 MEMORY_BLOCK = 2048
@@ -70,31 +65,3 @@ def _nearest_of_block(queries: Tensor, memory: Tensor, half_norms: Tensor) -> Te
         index = torch.where(nearer, position + start, index)
     exact = (queries - memory[index]).square().sum(1).sqrt()
     return torch.where(torch.isfinite(best), exact, torch.inf)
-
-
-class FaissMemory:
-    """The same search by the package faiss, where it is installed; on the CPU, exact.
-
-    Args:
-        memory: float32 (M, D), M >= 1, centred.
-
-    Raises:
-        MissingDependencyError: faiss is not installed.
-    """
-
-    def __init__(self, memory: Tensor) -> None:
-        try:
-            faiss = import_module("faiss")
-        except ImportError as error:
-            raise MissingDependencyError(
-                "detector.search: expected the package faiss, which is not installed; "
-                "pip install faiss-cpu, or set it to torch"
-            ) from error
-        self._memory = memory.contiguous()
-        self._index: Any = faiss.IndexFlatL2(memory.shape[1])
-        self._index.add(self._memory.numpy())
-
-    def nearest_distance(self, queries: Tensor) -> Tensor:
-        """Float32 (Q, D) -> distance to the nearest patch, as `nearest_distance`, (Q,)."""
-        _, found = self._index.search(queries.contiguous().numpy(), 1)
-        return (queries - self._memory[torch.from_numpy(found[:, 0])]).square().sum(1).sqrt()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protoanomalyncd.anomaly_maps.base import FitReport, Progress
-from protoanomalyncd.anomaly_maps.nearest import FaissMemory, half_squares, nearest_distance
+from protoanomalyncd.anomaly_maps.nearest import half_squares, nearest_distance
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
 from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
-from protoanomalyncd.config import MapConfig
+from protoanomalyncd.core.checks import Range, check_arguments
 from protoanomalyncd.core.errors import (
     DatasetError,
     ModelFormatError,
@@ -37,9 +37,7 @@ from protoanomalyncd.core.records import FloatArray, ImageArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.core.whitening import whitening_of
 from protoanomalyncd.datasets.images import content_key
-
-if TYPE_CHECKING:
-    from protoanomalyncd.vit.base import Backbone
+from protoanomalyncd.vit.base import Backbone
 
 __all__ = ["PatchMemory", "local_descriptors"]
 
@@ -91,8 +89,6 @@ class PatchMemory:
         smoothing: deviation of the Gaussian that smooths a map [cells]; 0 = none.
         seed: of that draw, and of the draw of the images that calibrate the range.
         device: where the network is.
-        search: ``torch``, or ``faiss``, which is used on a CPU; how maps are computed, not what
-            they are, so that it is not saved.
 
     Raises:
         ConfigurationError: a number is out of its range.
@@ -105,21 +101,14 @@ class PatchMemory:
     def __init__(
         self,
         backbone: Backbone,
-        image_size: int = 256,
-        memory_size: int = 12_000,
-        whitening: float | None = 1.0,
-        smoothing: float = 1.0,
+        image_size: Annotated[int, Range(32)] = 256,
+        memory_size: Annotated[int, Range(1)] = 12_000,
+        whitening: Annotated[float, Range(0, ends="(]")] | None = 1.0,
+        smoothing: Annotated[float, Range(0)] = 1.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
-        search: Literal["torch", "faiss"] = "torch",
     ) -> None:
-        MapConfig(  # checks
-            image_size=image_size,
-            memory_size=memory_size,
-            whitening=whitening,
-            smoothing=smoothing,
-            search=search,
-        )
+        check_arguments(PatchMemory, locals(), "detector.")
         self._backbone = backbone
         self._image_size = image_size
         self._memory_size = memory_size
@@ -131,8 +120,6 @@ class PatchMemory:
         self._centre: Tensor | None = None
         self._matrix: Tensor | None = None
         self._half_norms: Tensor | None = None
-        self._by_faiss = search == "faiss" and self._device.type == "cpu"
-        self._faiss: FaissMemory | None = None
 
     def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
         """Fill the memory, then score up to 200 normal images without their own patches.
@@ -191,7 +178,7 @@ class PatchMemory:
                 yield sample, Skipped(sample.name, "the network's features are not finite")
 
     def arguments(self) -> dict[str, Any]:
-        """All but backbone, device and search, which come from the program."""
+        """All but backbone and device, which come from the program."""
         return {
             "image_size": self._image_size,
             "memory_size": self._memory_size,
@@ -247,7 +234,6 @@ class PatchMemory:
         """Keep a memory that is centred, and whitened where there is a matrix."""
         self._memory, self._centre, self._matrix = memory, centre, matrix
         self._half_norms = half_squares(memory)
-        self._faiss = FaissMemory(memory) if self._by_faiss else None
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._memory is None or self._centre is None:
@@ -309,10 +295,7 @@ class PatchMemory:
         queries = descriptors.flatten(1).T - centre
         if self._matrix is not None:
             queries = queries @ self._matrix
-        if self._faiss is not None and excluded is None:
-            found = self._faiss.nearest_distance(queries)
-        else:
-            found = nearest_distance(queries, memory, excluded, self._half_norms)
+        found = nearest_distance(queries, memory, excluded, self._half_norms)
         amap = found.reshape(descriptors.shape[1:])
         if self._smoothing == 0:
             return amap
@@ -325,5 +308,5 @@ def _no_normal_image(n_given: int, skipped: Sequence[Skipped]) -> str:
     return (
         f"patch memory: expected normal images to learn from (train/good), got {n_given}, "
         f"{len(skipped)} of them unusable{first}; or give the maps of another detector, or take "
-        "detector.source mutual_scoring, which needs none"
+        "the detector mutual_scoring, which needs none"
     )

@@ -31,7 +31,7 @@ def patch_layers(backbone: Backbone, image: ImageArray, device: torch.device) ->
     if not layers:
         raise ConfigurationError(
             "detector: expected a backbone with feature maps, got one without; choose another one "
-            "(--embedding.backbone), or give the maps of another detector (--maps)"
+            "(--backbone), or give the maps of another detector (--maps)"
         )
     return [layer.float() for layer in layers]
 

@@ -65,6 +65,7 @@ def discover(
     """
     start = time.perf_counter()
     model = ProtoAnomalyNCD(config)
+    detector = choose(config.detector, inputs.maps, bool(inputs.dataset.normal)).name
     run = StagedFolder(
         out, marker=names.METRICS, overwrite=overwrite, identity=identity_of(config, inputs)
     )
@@ -74,7 +75,13 @@ def discover(
         logger.info("discover %s, configuration %s, resumed: %s", root, config.hash(), run.resumed)
         if run.resumed:
             console.print("going on with the interrupted run")
-        _tell_source(config, inputs)
+        logger.info("anomaly maps: %s", detector)
+        if config.detector.name == AUTO and detector == "mutual_scoring":
+            console.print(
+                "no normal images (train/good) and no --maps: the images score one another; "
+                "with either of them weak defects are found better",
+                soft_wrap=True,
+            )
         folders = {"maps": inputs.maps, "object_masks": inputs.object_masks}
         try:
             model.fit(
@@ -164,20 +171,6 @@ def _versions() -> dict[str, str]:
         "timm": timm.__version__,
         "numpy": numpy.__version__,
     }
-
-
-def _tell_source(config: Config, inputs: Inputs) -> None:
-    """Say it where the choice of the detector may surprise."""
-    if config.detector.source == AUTO:
-        has_normal, has_maps = bool(inputs.dataset.normal), inputs.maps is not None
-        name = choose(AUTO, has_normal=has_normal, has_maps=has_maps)
-        logger.info("anomaly maps: %s", name)
-        if name == "mutual_scoring":
-            console.print(
-                "no normal images (train/good) and no --maps: the images score one another; "
-                "with either of them weak defects are found better",
-                soft_wrap=True,
-            )
 
 
 def _tell(discovery: Discovery, out: Path) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import Namespace
+from protoanomalyncd.cli.parser import Namespace, Subcommands
 
-from protoanomalyncd.cli.parser import ArgumentParser
-
-__all__ = ["classify_parser", "export_parser", "run_classify", "run_export"]
+__all__ = ["add_classify", "add_export"]
 
 
-def export_parser() -> ArgumentParser:
-    """Options of ``export``."""
-    parser = ArgumentParser(
+def add_export(commands: Subcommands) -> None:
+    """``export`` and its options."""
+    parser = commands.add_parser(
+        "export",
+        help="a saved model as a graph that runs without torch",
         description="Write a saved model as a graph that runs without torch: crop and anomaly map\n"
         "-> class, confidence and outlier score. Needs pip install 'protoanomalyncd[export]'.\n"
         "The folder's README.md tells what the graph takes and gives.\n\n"
         "examples:\n"
         "  protoanomalyncd export RUN/model --format onnx        # makes RUN/model-onnx\n"
         "  protoanomalyncd export RUN/model --format openvino --out line_4\n"
-        "  protoanomalyncd classify line_4 NEW_IMAGES --maps MAPS --out PRED"
+        "  protoanomalyncd classify line_4 NEW_IMAGES --maps MAPS --out PRED",
     )
     parser.add_argument("model", type=Path, help="folder of a model, such as RUN/model")
     parser.add_argument(
@@ -28,21 +28,22 @@ def export_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--out",
-        type=Path | None,
-        default=None,
+        type=Path,
         help="folder to make; default: MODEL-FORMAT beside the model",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
-    return parser
+    parser.set_defaults(run=run_export)
 
 
-def classify_parser() -> ArgumentParser:
-    """Options of ``classify``."""
-    parser = ArgumentParser(
+def add_classify(commands: Subcommands) -> None:
+    """``classify`` and its options."""
+    parser = commands.add_parser(
+        "classify",
+        help="class new images by an exported model",
         description="Class the images of a folder by an exported model, without torch. Writes the\n"
         "predictions.csv and regions.csv that predict would write.\n\n"
         "example:\n"
-        "  protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED"
+        "  protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED",
     )
     parser.add_argument("exported", type=Path, help="folder made by export")
     parser.add_argument("images", type=Path, help="folder of images")
@@ -57,13 +58,9 @@ def classify_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--engine",
-        type=str | None,
-        default=None,
         help="onnxruntime or openvino; default: the export's own (openvino reads both formats)",
     )
-    parser.add_argument(
-        "--threads", type=int | None, default=None, help="images at a time; default: all cores"
-    )
+    parser.add_argument("--threads", type=int, help="images at a time; default: all cores")
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
@@ -73,7 +70,7 @@ def classify_parser() -> ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
+    parser.set_defaults(run=run_classify)
 
 
 def run_export(options: Namespace) -> None:

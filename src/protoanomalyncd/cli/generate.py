@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import Namespace
+from protoanomalyncd.cli.parser import Namespace, Subcommands
 
-from protoanomalyncd.cli.parser import ArgumentParser
-
-__all__ = ["generate_parser", "run_generate"]
+__all__ = ["add_generate"]
 
 
-def generate_parser() -> ArgumentParser:
-    """Options of the command."""
+def add_generate(commands: Subcommands) -> None:
+    """The command and its options."""
     from protoanomalyncd.datasets.generated import DEFECT_TYPES, FURTHER_TYPES, PRODUCTS
 
-    parser = ArgumentParser(
+    parser = commands.add_parser(
+        "generate",
+        help="draw a data set of inspection images",
         description="Draw a data set of inspection images in the MVTec AD layout."
         "\n\nexamples:\n"
         "  protoanomalyncd generate DATA/washer --product washer\n"
-        "  protoanomalyncd generate DATA/faint --product wood --strength 0.3"
+        "  protoanomalyncd generate DATA/two --types scratch stain\n"
+        "  protoanomalyncd generate DATA/faint --product wood --strength 0.3",
     )
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument(
@@ -27,8 +28,10 @@ def generate_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--types",
-        type=list[str] | None,
-        default=None,
+        "--types+",
+        nargs="+",
+        action="extend",
+        metavar="TYPE",
         help=f"of {', '.join(DEFECT_TYPES)} (default: all of these that fit), "
         f"and of {', '.join(FURTHER_TYPES)}",
     )
@@ -44,7 +47,7 @@ def generate_parser() -> ArgumentParser:
         default=1.0,
         help="contrast of the defects, above 0 to 1; at 0.3 a detector misses some",
     )
-    return parser
+    parser.set_defaults(run=run_generate)
 
 
 def run_generate(options: Namespace) -> None:

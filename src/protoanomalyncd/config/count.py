@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from protoanomalyncd.config.checks import check_types, require
+from protoanomalyncd.core.checks import Range, check_types, require
 
 __all__ = ["CountConfig"]
-
-_METHODS = ("eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap")
 
 
 @dataclass(frozen=True)
@@ -27,13 +25,11 @@ class CountConfig:
     method: Literal["eigengaps", "prototype_score", "silhouette", "vmf_bic", "eigengap"] = (
         "eigengaps"
     )
-    min_classes: int = 2
-    max_classes: int = 20
+    min_classes: Annotated[int, Range(2)] = 2
+    max_classes: Annotated[int, Range(2)] = 20
 
     def __post_init__(self) -> None:
         check_types(self, "count.")
-        require(self.method in _METHODS, "count.method", " or ".join(_METHODS), self.method)
-        require(self.min_classes >= 2, "count.min_classes", "at least 2", self.min_classes)
         require(
             self.max_classes >= self.min_classes,
             "count.max_classes",

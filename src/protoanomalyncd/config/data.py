@@ -1,67 +1,12 @@
-"""Settings from the image to the crop: anomaly maps, MEBin, crops."""
+"""Settings from the anomaly map to the crop: MEBin, crops."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from protoanomalyncd.config.checks import check_types, require
+from protoanomalyncd.core.checks import check_types, require
 
-__all__ = ["CropConfig", "MEBinConfig", "MapConfig"]
-
-
-@dataclass(frozen=True)
-class MapConfig:
-    """Where anomaly maps come from.
-
-    Args:
-        source: registered name of an `AnomalyMapSource`; ``patch_memory`` is fitted on the normal
-            images, ``mutual_scoring`` compares the unlabelled images with one another, ``folder``
-            reads the maps of any detector; ``auto`` is the first where there are normal images,
-            else the second.
-        image_size: side to which the built-in detectors resize images [px].
-        memory_size: number of normal patches that the patch memory keeps, drawn at random.
-        whitening: the patch memory compares patches relative to what normal patches vary in:
-            lambda, above 0, the shrinkage of that whitening (the larger, the less is changed);
-            None = as they are, as PatchCore does.
-        smoothing: deviation of the Gaussian that smooths the patch memory's maps [cells of the
-            map]; 0 = none.
-        coarse_smoothing: the same for given maps of at most 64 cells a side; finer ones are taken
-            as they are.
-        reference_images: images that mutual scoring compares each image with, drawn at random.
-        search: how the patch memory is searched on a CPU: ``torch``, or ``faiss`` (a package of its
-            own, never required; between equally near patches it may choose another).
-    """
-
-    source: str = "auto"
-    image_size: int = 256
-    memory_size: int = 12_000
-    whitening: float | None = 1.0
-    smoothing: float = 1.0
-    coarse_smoothing: float = 1.0
-    reference_images: int = 64
-    search: Literal["torch", "faiss"] = "torch"
-
-    def __post_init__(self) -> None:
-        check_types(self, "detector.")
-        require(self.image_size >= 32, "detector.image_size", "at least 32", self.image_size)
-        require(self.memory_size >= 1, "detector.memory_size", "at least 1", self.memory_size)
-        require(
-            self.whitening is None or self.whitening > 0,
-            "detector.whitening",
-            "above 0 or null",
-            self.whitening,
-        )
-        for name in ("smoothing", "coarse_smoothing"):
-            value = getattr(self, name)
-            require(value >= 0, f"detector.{name}", "at least 0", value)
-        require(
-            self.reference_images >= 3,
-            "detector.reference_images",
-            "at least 3",
-            self.reference_images,
-        )
-        require(self.search in ("torch", "faiss"), "detector.search", "torch or faiss", self.search)
+__all__ = ["CropConfig", "MEBinConfig"]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""Settings from the crop to the class: guidance, embedding, prototypes, training, rejection."""
+"""Settings from the crop to the class: guidance, embedding, prototypes, training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protoanomalyncd.config.checks import check_types, require
+from protoanomalyncd.core.checks import check_types, require
 
 __all__ = [
     "EmbeddingConfig",
     "GuidanceConfig",
-    "OutlierConfig",
     "PrototypeConfig",
     "TrainingConfig",
 ]
@@ -204,26 +203,3 @@ class TrainingConfig:
             self.labelled_per_class,
         )
         require(self.cache_gb > 0, "training.cache_gb", "above 0", self.cache_gb)
-
-
-@dataclass(frozen=True)
-class OutlierConfig:
-    """When a region is too strange to name.
-
-    Args:
-        score: registered name of an `OutlierScore`.
-        false_rejection_rate: share of the fitted regions that may be rejected, in [0, 1);
-            0 = reject nothing.
-    """
-
-    score: str = "key_value_cache"
-    false_rejection_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_types(self, "outliers.")
-        require(
-            0 <= self.false_rejection_rate < 1,
-            "outliers.false_rejection_rate",
-            "in [0, 1)",
-            self.false_rejection_rate,
-        )

@@ -5,45 +5,51 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from protoanomalyncd.config.checks import check_types, require
 from protoanomalyncd.config.count import CountConfig
-from protoanomalyncd.config.data import CropConfig, MapConfig, MEBinConfig
-from protoanomalyncd.config.localiser import LocaliserConfig
-from protoanomalyncd.config.model import (
-    EmbeddingConfig,
-    GuidanceConfig,
-    OutlierConfig,
-    PrototypeConfig,
-    TrainingConfig,
-)
+from protoanomalyncd.config.data import CropConfig, MEBinConfig
+from protoanomalyncd.config.model import EmbeddingConfig, PrototypeConfig, TrainingConfig
+from protoanomalyncd.config.outliers import OutlierConfig
+from protoanomalyncd.core.checks import Range, check_types, require
 from protoanomalyncd.core.errors import ConfigurationError
+from protoanomalyncd.core.registry import Component
 
 __all__ = ["Config"]
+
+AUTO, NONE = Component("auto"), Component("none")
 
 
 @dataclass(frozen=True)
 class Config:
     """All stages together; saved with every run and every model.
 
+    Where a `Component` stands, a name or a mapping (its ``name`` and options beside it) will do.
+
     Args:
         n_novel_classes: classes of the unlabelled set, its normal class included; ``auto`` =
             estimated (`count`).
         classes: which classes results may name: ``novel`` (as published) or ``all``, the labelled
             ones too.
-        seed: of every random choice.
+        seed: of every random choice, 0 to 2^31 - 1.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        detector: an `AnomalyMapSource` and its options; ``auto`` = ``patch_memory`` where there are
+            normal images, else ``mutual_scoring``.
+        localiser: an `ObjectLocaliser` and its options; ``none`` = everything is object.
+        mask_outside_object: outside the object the anomaly map counts as normal, before anything
+            else is done with it.
     """
 
-    n_novel_classes: int | Literal["auto"] = "auto"
+    n_novel_classes: Annotated[int, Range(2)] | Literal["auto"] = "auto"
     classes: Literal["novel", "all"] = "novel"
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     device: str = "cpu"
-    detector: MapConfig = field(default_factory=MapConfig)
-    localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
+    detector: Component = AUTO
+    localiser: Component = NONE
+    mask_outside_object: bool = False
     mebin: MEBinConfig = field(default_factory=MEBinConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -54,15 +60,6 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self, "")
-        if self.n_novel_classes != "auto":
-            require(
-                self.n_novel_classes >= 2,
-                "n_novel_classes",
-                "at least 2, or auto",
-                self.n_novel_classes,
-            )
-        require(self.classes in ("novel", "all"), "classes", "novel or all", self.classes)
-        require(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
         require(
             self.embedding.input_size <= self.crops.size,
             "embedding.input_size",
@@ -72,11 +69,12 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionary, for YAML and JSON."""
-        return dataclasses.asdict(self)
+        values: dict[str, Any] = _plain(self)
+        return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Inverse of `to_dict`.
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Inverse of `to_dict`; what is missing has its default.
 
         Raises:
             ConfigurationError: a name is unknown or a value is out of its range.
@@ -90,33 +88,31 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_PARTS: dict[str, type] = {
-    "detector": MapConfig,
-    "localiser": LocaliserConfig,
-    "mebin": MEBinConfig,
-    "crops": CropConfig,
-    "embedding": EmbeddingConfig,
-    "guidance": GuidanceConfig,
-    "prototypes": PrototypeConfig,
-    "training": TrainingConfig,
-    "outliers": OutlierConfig,
-    "count": CountConfig,
-}
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
 
 
-def _build(cls: type, values: Any, prefix: str) -> Any:
+def _build(cls: Any, values: Any, prefix: str) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigurationError(
             f"{prefix.rstrip('.') or 'configuration'}: expected settings by name, got {values!r}"
         )
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known, key=str)
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ConfigurationError(
             f"unknown setting {prefix}{unknown[0]}; known here: {', '.join(sorted(known))}"
         )
-    built = {
-        name: _build(_PARTS[name], value, f"{prefix}{name}.") if name in _PARTS else value
-        for name, value in values.items()
-    }
+    built = dict(values)
+    for name, value in values.items():
+        kind = hints[name]
+        if kind is Component and isinstance(value, Mapping):
+            built[name] = {"name": known[name].default.name, **value}
+        elif dataclasses.is_dataclass(kind) and kind is not Component:
+            built[name] = _build(kind, value, f"{prefix}{name}.")
     return cls(**built)

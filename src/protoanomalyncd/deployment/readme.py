@@ -38,7 +38,7 @@ runtime.class_name(found.class_id), found.confidence, found.outlier_score
 
 Maps: {maps}. The range {low:.6g} to {high:.6g} of the fitted set is applied here.
 This needs `pip install --no-deps protoanomalyncd` and numpy, opencv-python-headless, pillow and
-{engine}; the command line also jsonargparse, pyyaml, rich and jinja2.
+{engine}; the command line also pyyaml, rich and jinja2.
 
 ## The graph alone
 

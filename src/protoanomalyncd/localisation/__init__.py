@@ -29,6 +29,7 @@ from protoanomalyncd.localisation.grounded_sam import GroundedSAM
 from protoanomalyncd.localisation.objects import MaskedMaps, ObjectStore, locate_all, map_store
 from protoanomalyncd.localisation.prompts import prompt_for, read_prompts
 from protoanomalyncd.localisation.registry import (
+    LOCALISERS,
     create_localiser,
     register_localiser,
     registered_localisers,
@@ -37,6 +38,7 @@ from protoanomalyncd.localisation.sam3 import SAM3
 from protoanomalyncd.localisation.whole import WholeImage
 
 __all__ = [
+    "LOCALISERS",
     "SAM3",
     "FolderMasks",
     "GroundedSAM",

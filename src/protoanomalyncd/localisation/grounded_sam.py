@@ -41,12 +41,14 @@ class GroundedSAM(PromptedLocaliser):
     """Grounding DINO's boxes, SAM's or SAM 2's masks.
 
     Args:
-        prompt: see `LocaliserConfig`, as for all that follow.
-        box_detector: Grounding DINO.
-        segmenter: SAM or SAM 2; its ``config.json`` says which.
+        prompt: what the object is called, in English; several names are separated by full stops:
+            "washer. gear".
+        box_detector: Grounding DINO: ``local-dir:FOLDER``, or the name of a model on the hub,
+            which downloads it.
+        segmenter: SAM or SAM 2, as `box_detector`; its ``config.json`` says which.
         score_threshold: least score of a box; None = `SCORE_THRESHOLD`.
-        max_objects: most boxes.
-        max_box_area: share of the image from which on a box is the background.
+        max_objects: see `ObjectRules`, as for the five that follow.
+        max_box_area: from which on a candidate is the background.
         min_area: least share of the image.
         largest_component: only the largest piece.
         fill_holes: holes belong to the object.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from protoanomalyncd.core.checks import Range, typed
 from protoanomalyncd.core.records import ImageArray, MaskArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.images import read_image
@@ -37,7 +38,8 @@ class PromptedLocaliser(ABC):
         self, prompt: str, score_threshold: float, rules: ObjectRules, device: str
     ) -> None:
         self._names = names_of(prompt)
-        self._score_threshold = score_threshold
+        threshold = Annotated[float, Range(0, 1)]
+        self._score_threshold = typed(score_threshold, threshold, "localiser.score_threshold")
         self._rules = rules
         self._device = device
 

@@ -32,11 +32,13 @@ class SAM3(PromptedLocaliser):
     """SAM 3; each name of the prompt is asked for by itself.
 
     Args:
-        prompt: see `LocaliserConfig`, as for all that follow.
-        segmenter: SAM 3.
+        prompt: what the object is called, in English; several names are separated by full stops:
+            "washer. gear".
+        segmenter: SAM 3: ``local-dir:FOLDER``, or the name of a model on the hub, which downloads
+            it.
         score_threshold: least score of an object; None = `SCORE_THRESHOLD`.
-        max_objects: most objects.
-        max_box_area: share of the image from which on a mask is the background.
+        max_objects: see `ObjectRules`, as for the five that follow.
+        max_box_area: from which on a candidate is the background.
         min_area: least share of the image.
         largest_component: only the largest piece.
         fill_holes: holes belong to the object.

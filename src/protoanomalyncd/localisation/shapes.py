@@ -6,11 +6,13 @@ Letters: n candidates in an image of H x W.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from protoanomalyncd.core.checks import Range, check_types
 from protoanomalyncd.core.records import FloatArray, MaskArray
 
 __all__ = ["ObjectRules", "choose_objects", "clip_boxes", "fill_holes", "largest_piece", "tidy"]
@@ -18,14 +20,29 @@ __all__ = ["ObjectRules", "choose_objects", "clip_boxes", "fill_holes", "largest
 
 @dataclass(frozen=True, slots=True)
 class ObjectRules:
-    """What counts as the object; the fields are those of `LocaliserConfig`."""
+    """What counts as the object.
 
-    max_objects: int = 10
-    max_box_area: float = 0.95
-    min_area: float = 0.01
+    Args:
+        max_objects: most objects taken in an image, the surest first.
+        max_box_area: where several objects are found, those that cover at least this share of the
+            image are the background and left out.
+        min_area: less than this share of the image is no object: the whole image is used.
+        largest_component: keep only the largest connected piece.
+        fill_holes: holes in the object belong to it, for the segmenter may have taken a stain or a
+            hole for background.
+        margin: by how much the mask grows, as a share of the image's longer side: a broken edge
+            lies outside of what is left of the object.
+    """
+
+    max_objects: Annotated[int, Range(1)] = 10
+    max_box_area: Annotated[float, Range(0, 1, "(]")] = 0.95
+    min_area: Annotated[float, Range(0, 1, "[)")] = 0.01
     largest_component: bool = False
     fill_holes: bool = True
-    margin: float = 0.01
+    margin: Annotated[float, Range(0, 0.5)] = 0.01
+
+    def __post_init__(self) -> None:
+        check_types(self, "localiser.")
 
 
 def clip_boxes(boxes: FloatArray, height: int, width: int) -> FloatArray:

@@ -82,6 +82,9 @@ def identity_of(config: Config, inputs: Inputs) -> str:
         for name, folder in folders.items()
         if folder is not None
     }
+    prompts = config.localiser.options.get("prompts")
+    if prompts is not None:
+        given["prompts"] = [[str(prompts), *_status(Path(str(prompts)))]]
     return fingerprint(
         {
             "config": config.to_dict(),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from protoanomalyncd.anomaly_maps import AnomalyMapSource, choose, create
+from protoanomalyncd.anomaly_maps import AnomalyMapSource, check_detector, choose, create
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.datasets import Dataset
-from protoanomalyncd.discovery.outliers import OutlierScore, create_outlier_score
+from protoanomalyncd.discovery.outliers import SCORES, OutlierScore, create_outlier_score
 from protoanomalyncd.localisation import ObjectLocaliser
-from protoanomalyncd.localisation.choice import choose_localiser
+from protoanomalyncd.localisation.choice import check_localiser, choose_localiser
 from protoanomalyncd.vit import Backbone, create_backbone
 
 __all__ = ["Parts", "check_device"]
@@ -52,6 +52,30 @@ class Parts:
     localiser: ObjectLocaliser | None = None
     outlier_score: OutlierScore | None = None
 
+    def check(self, maps: Path | None, object_masks: Path | None) -> None:
+        """Refuse components and options that no data can make right, before anything is done.
+
+        Args:
+            maps: folder of given maps; None = none are given.
+            object_masks: folder of given masks; None = none are given.
+
+        Raises:
+            ConfigurationError: a component is unknown, lacks an option, or stands beside a folder
+                that does its work.
+        """
+        for part, folder in ((self.detector, maps), (self.localiser, object_masks)):
+            if part is not None and folder is not None:
+                raise ConfigurationError(
+                    f"{part.name} was given as an object: expected no folder beside it, got "
+                    f"{folder}; leave out one of them"
+                )
+        if self.detector is None:
+            check_detector(self.config.detector, maps)
+        if self.localiser is None:
+            check_localiser(self.config.localiser, object_masks)
+        if self.outlier_score is None:
+            SCORES.check(self.config.outliers.score)
+
     def make_backbone(self) -> Backbone:
         """The network, on the configured device.
 
@@ -81,19 +105,10 @@ class Parts:
         """
         if self.detector is not None:
             return self.detector
-        settings = self.config.detector
-        name = choose(settings.source, has_normal=bool(dataset.normal), has_maps=maps is not None)
         return create(
-            name,
+            choose(self.config.detector, maps, bool(dataset.normal)),
             backbone=backbone,
             folder=maps,
-            image_size=settings.image_size,
-            memory_size=settings.memory_size,
-            whitening=settings.whitening,
-            smoothing=settings.smoothing,
-            coarse_smoothing=settings.coarse_smoothing,
-            reference_images=settings.reference_images,
-            search=settings.search,
             seed=self.config.seed,
             device=self.config.device,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from protoanomalyncd.anomaly_maps import AnomalyMapSource, create
 from protoanomalyncd.core.errors import ConfigurationError, InputError
 from protoanomalyncd.core.records import Discovery, FloatArray, Sample, Skipped
+from protoanomalyncd.core.registry import Component
 from protoanomalyncd.core.threads import ordered_map, worker_count
 from protoanomalyncd.discovery.classifier import Classes
 from protoanomalyncd.discovery.outliers import RegionFeatures
@@ -86,4 +87,4 @@ def _detector_for(model: FittedModel, maps: Path | None) -> AnomalyMapSource:
         )
     if maps is None:
         return model.detector
-    return create("folder", model.detector.arguments(), folder=maps)
+    return create(Component("folder", model.detector.arguments()), folder=maps)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protoanomalyncd.anomaly_maps import create
+from protoanomalyncd.anomaly_maps import DETECTORS
 from protoanomalyncd.catalogue import Catalogue
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ModelFormatError, ProtoAnomalyNCDError
@@ -26,8 +26,8 @@ from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.core.version import VERSION
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.discovery.outliers import RegionFeatures, create_outlier_score
-from protoanomalyncd.localisation import create_localiser
+from protoanomalyncd.discovery.outliers import SCORES, RegionFeatures
+from protoanomalyncd.localisation import LOCALISERS
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import own_file, read_json, sha256_of, write_json
@@ -106,15 +106,14 @@ def _build(values: dict[str, Any], folder: Path, device: str | None) -> FittedMo
     config = Config.from_dict(values["config"] | ({} if device is None else {"device": device}))
     tensors, learned = (_own_tensors(folder, name, values) for name in _FILES)
     classifier = _classifier(values, config, tensors)
-    backbone, made = classifier.encoder.backbone, values["detector"]
-    detector = create(made["name"], made["arguments"], backbone=backbone, device=config.device)
+    backbone, device = classifier.encoder.backbone, config.device
+    detector = DETECTORS.restore(values["detector"], backbone=backbone, device=device)
     detector.load_state(learned)
-    found = values["localiser"]
     return FittedModel(
         config,
         tuple(values["base_classes"]),
         detector,
-        create_localiser(found["name"], found["arguments"], device=config.device),
+        LOCALISERS.restore(values["localiser"], device=device),
         MapRange(**values["map_range"]),
         classifier,
         Catalogue.from_dict(values["catalogue"]),
@@ -153,7 +152,7 @@ def _classifier(
     head = PrototypeHead(prototypes.shape[1], n_base, len(prototypes) - n_base)
     head.weight.data = prototypes.clone()
     rejection = values["outliers"]
-    score = create_outlier_score(rejection["score"], rejection["arguments"])
+    score = SCORES.restore(rejection["score"])
     score.load_state(
         {k.removeprefix("outlier/"): v for k, v in tensors.items() if k.startswith("outlier/")}
     )
@@ -217,11 +216,10 @@ def _describe(model: FittedModel) -> dict[str, Any]:
         "base_classes": list(model.base_classes),
         "catalogue": model.catalogue.to_dict(),
         "map_range": {"low": model.map_range.low, "high": model.map_range.high},
-        "detector": {"name": detector.name, "arguments": detector.arguments()},
-        "localiser": {"name": localiser.name, "arguments": localiser.arguments()},
+        "detector": DETECTORS.record(detector),
+        "localiser": LOCALISERS.record(localiser),
         "outliers": {
-            "score": classifier.outlier_score.name,
-            "arguments": classifier.outlier_score.arguments(),
+            "score": SCORES.record(classifier.outlier_score),
             "threshold": classifier.threshold,
         },
     }

@@ -15,8 +15,8 @@ import torch
 import yaml
 from PIL import Image
 
-from protoanomalyncd.cli.main import main
 from protoanomalyncd.vit.attention_maps import class_attention
+from research.ablate import main
 from research.studies import ablation, runs
 from research.studies.ablation import run_study
 from research.studies.outcomes import Outcome, markdown_table, summarise
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
 @pytest.fixture(scope="module")
 def result(folder: Path) -> Path:
     out = folder / "out"
-    assert main(["ablate", str(folder / "study.yaml"), "--out", str(out), "--quiet"]) == 0
+    assert main([str(folder / "study.yaml"), "--out", str(out), "--quiet"]) == 0
     return out
 
 
@@ -77,7 +77,7 @@ def test_every_row_is_run(result: Path) -> None:
     assert all(0 <= float(r["nmi"]) <= 1 and 0 < float(r["f1"]) <= 1 for r in rows)
     assert {r["n_images"] for r in rows} == {"12"}  # three of each of four types
     table = (result / "table.md").read_text(encoding="utf-8")
-    assert "protoanomalyncd ablate" in table
+    assert "python -m research.ablate" in table
     assert table.count(" ± 0.000") == 3 * N_ROWS
     assert not (result / "work").exists()
 
@@ -110,8 +110,8 @@ def test_finished_runs_are_read_and_new_rows_are_run(
         "hard": {"embedding.guidance.mode": "hard"},
     }
     (folder / "more.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    arguments = ["ablate", str(folder / "more.yaml"), "--out", str(result), "--quiet"]
-    assert main([*arguments, "--seeds", "[0]", "--no-figures"]) == 0
+    arguments = [str(folder / "more.yaml"), "--out", str(result), "--quiet"]
+    assert main([*arguments, "--seeds", "0", "--no-figures"]) == 0
     assert made == [("hard", 0)]
     after = rows_of(result)
     assert [row["row"] for row in after] == ["a new name", "hard"]
@@ -147,10 +147,7 @@ def test_shared_work_changes_no_result(folder: Path, result: Path, tmp_path: Pat
     alone = folder / "alone.yaml"
     alone.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
     out = tmp_path / "alone"
-    assert (
-        main(["ablate", str(alone), "--out", str(out), "--quiet", "--seeds", "[0]", "--no-figures"])
-        == 0
-    )
+    assert main([str(alone), "--out", str(out), "--quiet", "--seeds", "0", "--no-figures"]) == 0
     (found,) = rows_of(out)
     records = [json.loads(p.read_text()) for p in (result / "runs").iterdir()]
     (expected,) = [r for r in records if r["row"] == "published"]
@@ -165,7 +162,7 @@ def test_an_interrupted_study_goes_on(
     study["rows"] = {name: study["rows"][name] for name in ("k-means", "Ward, masked")}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    arguments = ["ablate", str(path), "--out", str(tmp_path / "out"), "--quiet"]
+    arguments = [str(path), "--out", str(tmp_path / "out"), "--quiet"]
     arguments += ["--seeds", "[1, 0]", "--no-figures"]
     run_row = runs.run_row
 
@@ -188,7 +185,7 @@ def test_an_interrupted_study_goes_on(
 
 
 def test_a_missing_study_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["ablate", str(tmp_path / "no.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(tmp_path / "no.yaml"), "--out", str(tmp_path / "out")]) == 2
     assert "expected a readable YAML file" in capsys.readouterr().err
 
 

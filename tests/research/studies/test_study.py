@@ -113,7 +113,7 @@ def test_merging_keeps_both_and_changes_neither() -> None:
 )
 def test_committed_studies_are_valid_and_say_their_command(path: Path) -> None:
     assert len(read_study(path).rows) >= 2
-    assert f"protoanomalyncd ablate research/configs/ablations/{path.name}" in path.read_text()
+    assert f"python -m research.ablate research/configs/ablations/{path.name}" in path.read_text()
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS).glob("*.yaml")))

@@ -269,7 +269,7 @@ def test_coarse_maps_are_smoothed_and_fine_ones_left_alone(tmp_path: Path) -> No
     np.testing.assert_allclose(smoothed, expected, atol=1e-5)
     np.testing.assert_array_equal(untouched, fine)  # type: ignore[arg-type]
     assert source.arguments() == {"coarse_smoothing": 1.0}
-    (_, as_it_is), *_ = FolderMaps(tmp_path).score(_samples("1.png", "2.png"))
+    (_, as_it_is), *_ = FolderMaps(tmp_path, coarse_smoothing=0).score(_samples("1.png", "2.png"))
     np.testing.assert_array_equal(as_it_is, coarse)  # type: ignore[arg-type]
 
 
@@ -298,7 +298,7 @@ def test_the_shared_maps_of_mtd(shared_dir: Path) -> None:
         if (folder / kind.name / f"{image.stem}.npy").is_file()
     ]
     assert len(samples) == 583
-    results = list(FolderMaps(folder).score(samples))
+    results = list(FolderMaps(folder, coarse_smoothing=0).score(samples))
     assert [sample for sample, _ in results] == samples
     for sample, scores in results:
         assert not isinstance(scores, Skipped)

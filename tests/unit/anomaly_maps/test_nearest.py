@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 import torch
 
 from protoanomalyncd.anomaly_maps import nearest
-from protoanomalyncd.anomaly_maps.nearest import FaissMemory, half_squares, nearest_distance
-from protoanomalyncd.core.errors import MissingDependencyError
+from protoanomalyncd.anomaly_maps.nearest import nearest_distance
 
 
 def _naive(queries: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -58,41 +53,3 @@ def test_excluded_patches_are_not_used() -> None:
 
 def test_no_query_gives_no_distance() -> None:
     assert nearest_distance(torch.empty(0, 8), torch.randn(3, 8)).shape == (0,)
-
-
-def test_known_norms_change_nothing() -> None:
-    queries, memory = torch.randn(30, 8), torch.randn(50, 8)
-    known = nearest_distance(queries, memory, half_norms=half_squares(memory))
-    assert torch.equal(known, nearest_distance(queries, memory))
-
-
-class _FlatIndex:
-    """What is used of ``faiss.IndexFlatL2``, by the definition."""
-
-    def __init__(self, width: int) -> None:
-        self.rows = np.empty((0, width), np.float32)
-
-    def add(self, rows: np.ndarray) -> None:
-        self.rows = np.concatenate([self.rows, rows])
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        apart = ((queries[:, None] - self.rows[None]) ** 2).sum(axis=2)
-        order = apart.argsort(axis=1)[:, :k]
-        return np.take_along_axis(apart, order, 1), order
-
-
-@pytest.mark.parametrize("real", [True, False], ids=["faiss", "a stand-in for it"])
-def test_faiss_finds_the_same_distances(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if real:
-        pytest.importorskip("faiss", reason="faiss is not installed")
-    else:
-        monkeypatch.setitem(sys.modules, "faiss", SimpleNamespace(IndexFlatL2=_FlatIndex))
-    queries, memory = torch.randn(30, 8), torch.randn(50, 8)
-    found = FaissMemory(memory).nearest_distance(queries)
-    torch.testing.assert_close(found, nearest_distance(queries, memory))
-
-
-def test_without_faiss_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingDependencyError, match=r"detector.search: .*set it to torch"):
-        FaissMemory(torch.randn(3, 8))

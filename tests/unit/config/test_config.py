@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protoanomalyncd.config import Config, MapConfig
+from protoanomalyncd.config import Component, Config, MEBinConfig
 from protoanomalyncd.core.errors import ConfigurationError
 
 # Every setting stands in exactly one of the two: refused values, or why any value goes.
@@ -18,29 +18,10 @@ BAD: dict[str, list[Any]] = {
     "n_novel_classes": [1, 0, -1, "many", 2.5, None],
     "classes": ["known", "", None],
     "seed": [-1, 2**31, 1.0, "1"],
-    "detector.image_size": [31, 0, "big", 64.5, True, None],
-    "detector.source": [5, None],
     "device": [0, None],
-    "detector.memory_size": [0, -5],
-    "detector.reference_images": [2, 0, 3.5],
-    "detector.search": ["", "annoy", None],
-    "detector.whitening": [0.0, -1.0, math.nan],
-    "detector.smoothing": [-0.5, math.nan],
-    "detector.coarse_smoothing": [-0.5, math.nan],
-    "localiser.source": [5, None],
-    "localiser.prompt": ["", "  ", 5],
-    "localiser.prompts": ["", 5],
-    "localiser.product": [""],
-    "localiser.box_detector": ["", 5],
-    "localiser.segmenter": ["", True],
-    "localiser.score_threshold": [-0.1, 1.1, math.nan],
-    "localiser.max_objects": [0, 1.5],
-    "localiser.max_box_area": [0.0, 1.1, math.nan],
-    "localiser.min_area": [-0.1, 1.0, math.nan],
-    "localiser.largest_component": ["yes", 1, None],
-    "localiser.fill_holes": ["yes", 1, None],
-    "localiser.margin": [-0.1, 0.6, math.nan],
-    "localiser.mask_maps": ["yes", 1, None],
+    "detector": [5, None, "", {"name": 5}, {"name": ""}, {"smoothing": math.nan}],
+    "localiser": [5, None, "", {"name": None}],
+    "mask_outside_object": ["yes", 1, None],
     "mebin.resolution": [31, 4097],
     "mebin.step": [0, 65],
     "mebin.min_run": [0],
@@ -83,7 +64,7 @@ BAD: dict[str, list[Any]] = {
     "training.weight_decay": [-1e-3],
     "training.labelled_per_class": [1],
     "training.cache_gb": [0.0, -1, math.nan],
-    "outliers.score": [1.5],
+    "outliers.score": [1.5, {"name": 5}, {"nearest": {1, 2}}],
     "outliers.false_rejection_rate": [-0.1, 1.0, math.nan],
     "count.method": ["guess", "", None],
     "count.min_classes": [1, 0, 2.5],
@@ -99,7 +80,7 @@ def settings(part: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, Component):
             found |= settings(value, f"{prefix}{field.name}.")
         else:
             found[prefix + field.name] = value
@@ -150,7 +131,9 @@ def test_the_defaults_are_valid_and_round_trip() -> None:
         ("classes", "all"),
         ("seed", 2**31 - 1),
         ("device", "cuda:1"),
-        ("detector.source", "folder"),
+        ("detector", Component("folder", {"coarse_smoothing": 0.5})),
+        ("localiser", Component("sam3", {"prompt": "gear", "max_objects": 3})),
+        ("outliers.score", Component("cosine")),
         ("mebin.run_position", 0.25),
         ("crops.margin", 0.4),
         ("embedding.guidance.mode", "hard"),
@@ -179,7 +162,7 @@ def test_missing_settings_keep_their_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    [("speed", "seed"), ("detector.sauce", "source"), ("embedding.guidance.gamma", "beta")],
+    [("speed", "seed"), ("mebin.sauce", "step"), ("embedding.guidance.gamma", "beta")],
 )
 def test_an_unknown_setting_is_named_with_the_known_ones(name: str, known: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -193,7 +176,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones(name: str, known: str) 
 @pytest.mark.parametrize(
     ("values", "name"),
     [
-        ({"detector": 5}, "detector"),
+        ({"mebin": 5}, "mebin"),
         ({"embedding": {"guidance": None}}, "embedding.guidance"),
         ([1], "configuration"),
     ],
@@ -205,7 +188,7 @@ def test_a_part_that_is_no_mapping_is_refused(values: Any, name: str) -> None:
 
 def test_a_part_of_another_stage_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="crops: expected settings by name"):
-        Config(crops=MapConfig())  # type: ignore[arg-type]
+        Config(crops=MEBinConfig())  # type: ignore[arg-type]
 
 
 def test_whole_numbers_stand_for_floats_and_numpy_numbers_for_both() -> None:
@@ -217,7 +200,7 @@ def test_whole_numbers_stand_for_floats_and_numpy_numbers_for_both() -> None:
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
-    values = nested("training.epochs", 7) | nested("detector.image_size", 128)
+    values = nested("training.epochs", 7) | nested("mebin.step", 8)
     full = Config.from_dict(values).to_dict()
     assert Config.from_dict(shuffled(full)).hash() == Config.from_dict(full).hash()
 
@@ -242,3 +225,27 @@ def test_the_hash_is_16_hex_digits() -> None:
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
+
+
+def test_a_component_is_a_name_or_a_name_with_options_beside_it() -> None:
+    for value in ("folder", {"name": "folder"}, Component("folder")):
+        assert Config.from_dict({"detector": value}).detector == Component("folder")
+    found = Config.from_dict({"detector": {"name": "patch_memory", "memory_size": 8000}}).detector
+    assert found == Component("patch_memory", {"memory_size": 8000})
+    assert found.to_dict() == {"name": "patch_memory", "memory_size": 8000}
+    assert Config.from_dict({"detector": {"image_size": 64}}).detector.name == "auto"
+    assert Config(localiser="sam3").localiser == Component("sam3")  # type: ignore[arg-type]
+
+
+def test_a_component_keeps_its_own_copy_of_the_options() -> None:
+    options = {"sizes": [1, 2]}
+    config = Config(detector=Component("x", options))
+    options["sizes"].append(3)
+    assert config.detector.options == {"sizes": [1, 2]}
+
+
+def test_settings_that_name_themselves_are_refused() -> None:
+    loop: dict[str, Any] = {"name": "x"}
+    loop["again"] = loop
+    with pytest.raises(ConfigurationError, match="detector: expected numbers, texts"):
+        Config.from_dict({"detector": loop})

@@ -177,7 +177,7 @@ def test_the_folder_says_what_it_holds(exported_cnn: Exported) -> None:
     assert values["crop_size"] == 80
     assert values["window"] == 64
     assert values["maps_from"] == "folder"
-    assert values["coarse_smoothing"] == exported_cnn.model.config.detector.coarse_smoothing > 0
+    assert values["coarse_smoothing"] == 1.0
     assert values["mebin"]["mode"] == "default"
     assert values["map_range"]["high"] == exported_cnn.model.map_range_.high
     threshold = exported_cnn.model.classifier_.threshold

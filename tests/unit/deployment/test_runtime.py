@@ -78,7 +78,7 @@ runtime = Runtime({str(exported_cnn.folder)!r}, engine={engine!r})
 found = runtime.classify_folder({str(exported_cnn.images)!r}, {str(exported_cnn.maps)!r})
 print(",".join(str(i.class_id) for i in found.images))
 """
-    done = python(program, *HEAVY, "rich", "yaml", "jinja2", "jsonargparse", other)
+    done = python(program, *HEAVY, "rich", "yaml", "jinja2", other)
     assert done.returncode == 0, done.stderr
     expected = exported_cnn.model.predict(exported_cnn.images, maps=exported_cnn.maps)
     assert done.stdout.strip() == ",".join(str(i.class_id) for i in expected.images)

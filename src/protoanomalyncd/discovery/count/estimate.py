@@ -44,7 +44,7 @@ def candidates(n_regions: int, n_quiet: int, config: CountConfig) -> range:
         raise DatasetError(
             f"number of classes: expected at least {max(1, config.min_classes - normal)} "
             f"anomalous regions to estimate it from, got {n_regions}; "
-            "add images, lower --count.min_classes, or give the number by --n_novel_classes"
+            "add images, lower --count.min_classes, or give the number by --kinds"
         )
     most = min(config.max_classes, normal + max(1, n_regions // _REGIONS_A_CLASS))
     return range(config.min_classes, max(most, config.min_classes) + 1)

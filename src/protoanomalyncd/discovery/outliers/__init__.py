@@ -22,6 +22,7 @@ from protoanomalyncd.discovery.outliers.mahalanobis import Mahalanobis
 from protoanomalyncd.discovery.outliers.neighbour import LocalDensity, Neighbour
 from protoanomalyncd.discovery.outliers.prototypes import Cosine, Energy, Margin, Probability
 from protoanomalyncd.discovery.outliers.registry import (
+    SCORES,
     create_outlier_score,
     register,
     registered,
@@ -29,6 +30,7 @@ from protoanomalyncd.discovery.outliers.registry import (
 from protoanomalyncd.discovery.outliers.von_mises_fisher import VonMisesFisher
 
 __all__ = [
+    "SCORES",
     "Cosine",
     "Energy",
     "KeyValueCache",

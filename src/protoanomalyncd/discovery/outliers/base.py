@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class RegionFeatures:
         return cls(torch.cat([p.embeddings for p in parts]), torch.cat([p.frozen for p in parts]))
 
 
+@runtime_checkable
 class OutlierScore(Protocol):
     """How strange a region is, given the fitted ones. Larger = more outlying.
 

@@ -5,11 +5,12 @@ Letters: R regions, M keys, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.neighbour import own_distances, thinned
 from protoanomalyncd.discovery.outliers.registry import PointScore, register
@@ -44,7 +45,11 @@ class KeyValueCache(PointScore):
     name: ClassVar[str] = "key_value_cache"
 
     def __init__(
-        self, sharpness: float = 1.0, blend: float = 0.5, nearest: int = 5, frozen: bool = False
+        self,
+        sharpness: Annotated[float, Range(0, ends="(]")] = 1.0,
+        blend: Annotated[float, Range(0, 1)] = 0.5,
+        nearest: Annotated[int, Range(1)] = 5,
+        frozen: bool = False,
     ) -> None:
         super().__init__(frozen)
         self.sharpness, self.blend, self.nearest = sharpness, blend, nearest

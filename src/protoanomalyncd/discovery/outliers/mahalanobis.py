@@ -5,11 +5,12 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.core.whitening import inverse_root
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.registry import PointScore, register
@@ -35,7 +36,9 @@ class Mahalanobis(PointScore):
 
     name: ClassVar[str] = "mahalanobis"
 
-    def __init__(self, shrinkage: float = 0.1, frozen: bool = False) -> None:
+    def __init__(
+        self, shrinkage: Annotated[float, Range(0, 1)] = 0.1, frozen: bool = False
+    ) -> None:
         super().__init__(frozen)
         self.shrinkage = shrinkage
 

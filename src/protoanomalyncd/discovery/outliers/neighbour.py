@@ -5,11 +5,12 @@ Letters: R regions, M keys, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.registry import PointScore, register
 
@@ -66,7 +67,7 @@ class Neighbour(PointScore):
 
     name: ClassVar[str] = "neighbour"
 
-    def __init__(self, k: int = 5, frozen: bool = False) -> None:
+    def __init__(self, k: Annotated[int, Range(1)] = 5, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.k = k
 
@@ -104,7 +105,7 @@ class LocalDensity(PointScore):
 
     name: ClassVar[str] = "local_density"
 
-    def __init__(self, nearest: int = 4, frozen: bool = False) -> None:
+    def __init__(self, nearest: Annotated[int, Range(1)] = 4, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.nearest = nearest
 

@@ -8,11 +8,12 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.registry import Stateful, register
 
@@ -49,7 +50,7 @@ class _Tempered(_PrototypeScore):
         temperature: tau of the softmax over cosines, above 0.
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(self, temperature: Annotated[float, Range(0, ends="(]")] = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -11,11 +11,19 @@ from protoanomalyncd.core.errors import NotFittedError
 from protoanomalyncd.core.registry import Registry
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
 
-__all__ = ["PointScore", "Stateful", "create_outlier_score", "register", "registered"]
+__all__ = [
+    "SCORES",
+    "PointScore",
+    "Stateful",
+    "create_outlier_score",
+    "register",
+    "registered",
+]
 
-_SCORES: Registry[OutlierScore] = Registry("outliers.score")
-register, registered = _SCORES.register, _SCORES.names
-create_outlier_score = _SCORES.create
+SCORES: Registry[OutlierScore] = Registry(
+    "outliers.score", "protoanomalyncd.outlier_scores", OutlierScore
+)
+register, registered, create_outlier_score = SCORES.register, SCORES.names, SCORES.create
 
 
 class Stateful:

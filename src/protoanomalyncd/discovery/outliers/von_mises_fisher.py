@@ -5,11 +5,12 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.discovery.outliers.base import RegionFeatures
 from protoanomalyncd.discovery.outliers.registry import PointScore, register
 from protoanomalyncd.prototypes.vmf import fit_mixture, log_normaliser
@@ -34,7 +35,7 @@ class VonMisesFisher(PointScore):
 
     name: ClassVar[str] = "vmf"
 
-    def __init__(self, shrinkage: float = 10.0, frozen: bool = False) -> None:
+    def __init__(self, shrinkage: Annotated[float, Range(0)] = 10.0, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.shrinkage = shrinkage
 

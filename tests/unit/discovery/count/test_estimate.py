@@ -47,7 +47,7 @@ def test_too_few_regions_are_one_line(n_regions: int, n_quiet: int, low: int) ->
         DatasetError, match=r"^number of classes: expected .* got \d+; .*"
     ) as caught:
         candidates(n_regions, n_quiet, config)
-    assert "--n_novel_classes" in str(caught.value)
+    assert "--kinds" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
