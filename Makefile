@@ -32,8 +32,8 @@ coverage: environment ## the tests again, and how many lines and branches of src
 	@mkdir -p build
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
-	@$(BIN)/coverage json -q -o build/coverage.json
-	@$(RUN) -c 'import json; t = json.load(open("build/coverage.json"))["totals"]; \
+	@$(BIN)/coverage json -q -o build/totals.json
+	@$(RUN) -c 'import json; t = json.load(open("build/totals.json"))["totals"]; \
 		print(*(f"{name}: {100 * t[have] / t[of]:.1f} %" for name, have, of in ( \
 		("lines", "covered_lines", "num_statements"), \
 		("branches", "covered_branches", "num_branches"))), sep=", ")'

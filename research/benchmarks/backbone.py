@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from .backbone_measures import (
+from research.common.backbone_measures import (
     SEEDS,
     TYPES,
     Labels,
@@ -37,7 +37,7 @@ from .backbone_measures import (
     region_descriptors,
     ward,
 )
-from .backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_networks
+from research.common.backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_networks
 
 NOTES = """# The embedded backbone beside its teachers
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from timm.models import register_model
 from torch import nn
 
-from research.pretraining.teachers import MEAN, STD, first_version
+from research.common.teachers import MEAN, STD, first_version
 
 ARCHITECTURE = "resnet50_v1"
 

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from .data import load_mtd_normals, neu_single_type
+from research.common.pooling_sets import neu_single_type
+from .data import load_mtd_normals
 from .export import DESCRIPTORS, MIXTURE, export, fold_descriptors, load_student
 from .student import DESCRIPTOR_WEIGHTS, EmbeddedViT
-from .teachers import TargetSpace
+from research.common.teachers import TargetSpace
 from .textures import Image, add_defect, texture
 from .train import normalise
 

@@ -27,7 +27,7 @@ from .data import CropSampler, load_sources
 from .muon import Muon
 from .recipes import BATCH, RECIPES, SIZES
 from .student import GUIDED, Student, guidance, load_weights, losses
-from .teachers import MEAN, STD, TargetSpace, Teachers
+from research.common.teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
 CHECKED_SIZES = (128, 256)

@@ -13,8 +13,8 @@ numpy, float64; a detached CPU tensor may be given wherever an array is expected
 
     >>> near = np.array([[1, 0, 0], [0.6, 0.8, 0]])  # (n, d)
     >>> mixture = fit_mixture(near, np.array([0, 0]), kappa="per_class")
-    >>> density = mixture.log_density(np.array([[0.8, 0.6, 0], [0, 0, 1]]))  # larger = less outlying
-    >>> bool(density[0] > density[1])
+    >>> density = mixture.log_density(np.array([[0.8, 0.6, 0], [0, 0, 1]]))
+    >>> bool(density[0] > density[1])  # larger = less outlying
     True
 
 Letters: n samples, d dimensions, K classes, R mean resultant length in [0, 1].

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from protoanomalyncd.core.whitening import whitening_of
 
-from .backbone_networks import Embedded, Network, TinyViT
+from research.common.backbone_networks import Embedded, Network, TinyViT
 
 TYPES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 MEMORY = 12_000

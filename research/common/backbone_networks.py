@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from research.pretraining.teachers import MEAN, STD, VIT_BLOCKS, ResNet18Trunk, load_resnet50
+from research.common.teachers import MEAN, STD, VIT_BLOCKS, ResNet18Trunk, load_resnet50
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
