@@ -61,7 +61,8 @@ make bench-backbone
 - Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
   K = 6 given; deterministic. The aim was written for "layers together". The embedded network has
   descriptors for pooling beside those of the patch memory. Sharper weights and taking off the
-  image's mean helped on generated products and NEU-Seg's training split (research/pretraining/README.md).
+  image's mean helped on generated products and NEU-Seg's training split
+  (research/pretraining/README.md).
   Whitened: relative to what 200 normal training images say under maps borrowed from test images
   (lambda 0.3, chosen on generated images).
 - Class token: 224x224, true mask. CNN: mask-weighted mean of the last stage. ViT-Ti/16: class

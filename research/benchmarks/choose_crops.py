@@ -22,8 +22,8 @@ import torch
 
 from protoanomalyncd.config import CropConfig, EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from research.common.region_sets import RegionSet, cut, faint_sets, judged
 from research.common.pooling_sets import PoolingSet
+from research.common.region_sets import RegionSet, cut, faint_sets, judged
 from research.studies.features import class_tokens
 
 CROPS: dict[str, dict[str, Any]] = {

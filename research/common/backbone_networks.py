@@ -205,5 +205,5 @@ def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:
         Embedded("embedded", own),
     ]
     for network in networks:
-        network.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return {n.name: n for n in networks}

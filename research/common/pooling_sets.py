@@ -159,7 +159,7 @@ def neu_set(trunk: ResNet18Trunk, data: Path, each: int, remembered: int = 80) -
 def pooling_sets(data: Path, teachers: Path) -> list[PoolingSet]:
     """All sets, the same in every call."""
     trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
-    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk.to(memory_format=torch.channels_last)
     sets = [generated_set(trunk, product, 10) for product in PRODUCTS]
     rng = np.random.default_rng(77)
     for product in VARIED:

@@ -18,10 +18,11 @@ from torch import Tensor
 from protoanomalyncd.config import Config, CropConfig, MEBinConfig
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.training import CropSet
 from research.common.pooling_sets import PoolingSet, generated_set, grey, neu_set, vary
 from research.common.teachers import ResNet18Trunk
-from research.prepared import prepare
+from research.prepared import prepare, region_areas, region_images
 from research.studies.clustering import agglomerative, kmeans
 
 PRODUCTS = ("brushed_metal", "leather", "wood", "fabric", "tile", "gear")
@@ -69,24 +70,17 @@ def cut(task: PoolingSet, folder: Path, crops: CropConfig | None = None) -> Regi
         mebin=MEBinConfig(normals_in_set=has_normals),
         crops=crops or CropConfig(),
     )
-    dataset = load_dataset(folder / "images")
-    fit = Fit(config, folder / "work", lambda *_: None, [])
-    fit.locate(choose_localiser(config.localiser, task.name, None, "cpu"), dataset)
-    model = ProtoAnomalyNCD(config)
-    source = model._create_source(create_backbone("embedded"), dataset, folder / "maps")
-    found, cropped, _ = fit.cut(*fit.score(source, dataset), None)
-    image = [i for i, one in enumerate(found) for _ in one.regions]
-    areas = [0.0 if r.whole_image else r.area for one in found for r in one.regions]
-    types = [int(task.types[int(Path(one.sample.name).stem)]) for one in found]
-    return RegionSet(
-        task.name, cropped, torch.tensor(image), torch.tensor(areas, dtype=torch.float64), types
-    )
+    inputs = Inputs.read(folder / "images", maps=folder / "maps")
+    found = prepare(config, inputs, folder / "work")
+    types = [int(task.types[int(Path(one.sample.name).stem)]) for one in found.images]
+    areas = region_areas(found.images)
+    return RegionSet(task.name, found.crops, region_images(found.images), areas, types)
 
 
 def faint_sets(data: Path, teachers: Path) -> list[PoolingSet]:
     """All sets, the same in every call."""
     trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
-    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk.to(memory_format=torch.channels_last)
     rng = np.random.default_rng(78)
     tasks = []
     for product in PRODUCTS:

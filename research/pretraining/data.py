@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from research.common.pooling_sets import read_rgb
 
@@ -44,7 +43,9 @@ def load_sources(root: Path, n_textures: int = 800, seed: int = 0) -> dict[str, 
             for p in sorted((root / "natural").iterdir())
             if p.suffix.lower() in {".jpg", ".jpeg"}
         ],
-        "neu_seg": [read_rgb(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())],
+        "neu_seg": [
+            read_rgb(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())
+        ],
         "mtd": load_mtd_normals(root),
         "textures": [texture(rng) for _ in range(n_textures)],
     }

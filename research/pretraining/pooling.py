@@ -19,9 +19,9 @@ from torch import Tensor
 
 from research.common.backbone_measures import half_maps, leave_one_out, ward
 from research.common.backbone_networks import Network, load_networks
+from research.common.pooling_sets import PoolingSet, pooling_sets
 
 from .export import export
-from research.common.pooling_sets import PoolingSet, pooling_sets
 from .selection import MIXTURES
 
 Pooled = dict[str, Tensor]
