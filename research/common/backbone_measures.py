@@ -146,7 +146,7 @@ class NearestPatch:
         products = torch.addmm(self.norm, x.to(torch.bfloat16), self.half, alpha=-1)
         parts = products.unflatten(1, (8, -1))
         found = parts.argmin(2) + torch.arange(8) * parts.shape[2]
-        exact = torch.linalg.vector_norm(self.memory[found] - x.unsqueeze(1), dim=2)
+        exact: Tensor = torch.linalg.vector_norm(self.memory[found] - x.unsqueeze(1), dim=2)
         return exact.amin(1)
 
 
