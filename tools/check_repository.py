@@ -27,7 +27,7 @@ MAX_PARAMETERS = 7
 MAX_ROOT_MODULES = 1
 
 PACKAGE = "src/protoanomalyncd/"
-PRIVATE_OF_OTHERS = {"_pos_embed", "_mmap", "_forward_hooks", "_forward_pre_hooks"}
+PRIVATE_OF_OTHERS = {"_pos_embed", "_mmap", "_version", "_forward_hooks", "_forward_pre_hooks"}
 """Of timm, numpy and torch modules, where they offer nothing public; tests pin what they do."""
 WITH_THE_WHOLE_CONFIG = ("config", "pipeline", "estimator", "cli")
 
