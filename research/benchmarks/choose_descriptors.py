@@ -212,7 +212,7 @@ class StillBackbone:
         cache: with the embeddings as its class tokens.
     """
 
-    name, patch_size, own_lengths = "still", 1, False
+    name, patch_size, prenormalised = "still", 1, False
 
     def __init__(self, cache: TokenCache) -> None:
         self.embed_dim = cache.cls.shape[2]
