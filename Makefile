@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-parity bench-ablations bench-export pictures environment adopt lock clean distclean
+.PHONY: help demo test coverage check format docs bench bench-backbone bench-count bench-mtd bench-speed bench-views bench-baselines bench-outliers bench-parity bench-ablations bench-export pictures environment adopt lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,17 +27,32 @@ test: export OMP_NUM_THREADS ?= 2
 test: environment ## all tests; `make test ARGS="-k mebin"` for some
 	$(RUN) -m pytest $(ARGS)
 
+coverage: export OMP_NUM_THREADS ?= 2
+coverage: environment ## the tests again, and how many lines and branches of src they run
+	@mkdir -p build
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+	@$(BIN)/coverage json -q -o build/totals.json
+	@$(RUN) -c 'import json; t = json.load(open("build/totals.json"))["totals"]; \
+		print(*(f"{name}: {100 * t[have] / t[of]:.1f} %" for name, have, of in ( \
+		("lines", "covered_lines", "num_statements"), \
+		("branches", "covered_branches", "num_branches"))), sep=", ")'
+
 # --- before a commit ------------------------------------------------------------------------------
 
-check: environment ## lint, format, types, and the rules of the house
+check: environment ## lint, format, types, layers, and the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(RUN) tools/check_repository.py
 
 format: environment ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: environment ## HTML reference of the library from its docstrings -> build/docs
+	$(RUN) tools/api_reference.py build/docs
 
 # --- figures of the documentation (minutes to hours; they read $(SHARED)) -------------------------
 

@@ -23,6 +23,13 @@ MAX_DOCS_IMAGE = 1.5 * MEGABYTE
 MAX_WEIGHTS = 16 * MEGABYTE
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 7
+MAX_ROOT_MODULES = 1
+
+PACKAGE = "src/protoanomalyncd/"
+PRIVATE_OF_OTHERS = {"_pos_embed", "_mmap", "_version", "_forward_hooks", "_forward_pre_hooks"}
+"""Of timm, numpy and torch modules, where they offer nothing public; tests pin what they do."""
+WITH_THE_WHOLE_CONFIG = ("config", "pipeline", "estimator", "cli")
 
 WEIGHTS = "src/protoanomalyncd/vit/weights/"
 PYTHON_FOLDERS = ("src/", "research/", "tests/", "tools/")
@@ -85,6 +92,9 @@ NUMBER = re.compile(
 MIN_NUMBERS_OF_A_TABLE = 4
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:make|python3?|protoanomalyncd|\.venv/bin/\w+) ", re.MULTILINE)
 FENCE = re.compile(r"^```.*?$(.*?)^```", re.MULTILINE | re.DOTALL)
+REVISION = r"[0-9a-f]{7,40}\b"
+REVISIONS = re.compile(rf"\brevisions?\s+(?:of\s+)?({REVISION}(?:(?:,|\s+and)\s+{REVISION})*)")
+MEASURED = re.compile(r"<!-- measured: (.+?) -->")
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,23 @@ class Repository:
             paths = (path for path in self.root.rglob("*") if path.is_file())
             names = {path.relative_to(self.root).as_posix() for path in paths}
         return tuple(sorted(names))
+
+    def git(self, *arguments: str, given: str | None = None) -> str | None:
+        """What a git command prints; None where it fails."""
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            input=given,
+        )
+        return done.stdout if done.returncode == 0 else None
+
+    @cached_property
+    def has_history(self) -> bool:
+        """Whether old revisions can be looked at."""
+        return (self.git("rev-parse", "--is-shallow-repository") or "").strip() == "false"
 
     def size(self, file: str) -> int:
         """Bytes."""
@@ -249,10 +276,7 @@ def workplace_words(repository: Repository) -> Problems:
 
 def docs_figures(repository: Repository) -> Problems:
     """A table of figures in README or docs stands beside the command that made it."""
-    for file in repository.files:
-        if not (file == "README.md" or (file.startswith("docs/") and file.endswith(".md"))):
-            continue
-        text = repository.text(file) or ""
+    for file, text in _pages(repository):
         if any(COMMAND.search(block) for block in FENCE.findall(text)):
             continue
         for number in _tables_of_numbers(text):
@@ -272,6 +296,92 @@ def _tables_of_numbers(text: str) -> Iterator[int]:
         if count >= MIN_NUMBERS_OF_A_TABLE:
             yield start
         start, count = 0, 0
+
+
+def _pages(repository: Repository) -> Iterator[tuple[str, str]]:
+    """(file, text) of README and docs."""
+    for file in repository.files:
+        if file == "README.md" or (file.startswith("docs/") and file.endswith(".md")):
+            yield file, repository.text(file) or ""
+
+
+def _revisions(text: str) -> Iterator[tuple[int, str]]:
+    """(position, revision) of all that a page names."""
+    for found in REVISIONS.finditer(text):
+        for one in re.finditer(REVISION, found[1]):
+            yield found.start(1) + one.start(), one[0]
+
+
+def known_revisions(repository: Repository) -> Problems:
+    """A revision that a page names can be checked out."""
+    if not repository.has_history:
+        return
+    pages = [(file, text, *one) for file, text in _pages(repository) for one in _revisions(text)]
+    names = "".join(f"{revision}^{{commit}}\n" for *_, revision in pages)
+    answers = (repository.git("cat-file", "--batch-check", given=names) or "").splitlines()
+    for (file, text, position, revision), answer in zip(pages, answers, strict=True):
+        if answer.endswith((" missing", " ambiguous")):
+            line = text.count("\n", 0, position) + 1
+            yield Problem(file, line, f"names revision {revision}, which the history lacks")
+
+
+def outdated_figures(repository: Repository) -> Problems:
+    """Figures are those of the code beside them, where a page says which code that is.
+
+    ``<!-- measured: PATH PATH -->`` on a page stands before the revision of the measurement. Text
+    that does nothing (comments, docstrings, layout) may change.
+    """
+    if not repository.has_history:
+        return
+    for file, text in _pages(repository):
+        for found in MEASURED.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            revision = next((name for at, name in _revisions(text) if at > found.end()), None)
+            if revision is None:
+                yield Problem(file, line, "expected a revision after this mark, found none")
+            elif changed := _changed_since(repository, revision, found[1].split()):
+                rule = f"figures of revision {revision}, but {', '.join(changed[:3])}"
+                yield Problem(file, line, f"{rule} changed since ({len(changed)}); measure again")
+
+
+def _changed_since(repository: Repository, revision: str, paths: list[str]) -> list[str]:
+    """Files under the paths that do something else now than at a revision."""
+    names = repository.git("diff", "--name-only", "--no-renames", revision, "--", *paths) or ""
+    changed = []
+    for name in names.splitlines():
+        old = repository.git("show", f"{revision}:{name}")
+        new = repository.text(name) if name in repository.files else None
+        if not (name.endswith(".py") and old and new and _meaning(old) == _meaning(new)):
+            changed.append(name)
+    return changed
+
+
+def _meaning(text: str) -> str | None:
+    """A module without comments, docstrings and layout."""
+    tree = _parse(text)
+    for node in ast.walk(tree) if tree else ():
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                one
+                for one in body
+                if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+            ]
+    return ast.dump(tree) if tree else None
+
+
+def old_figures(repository: Repository) -> Problems:
+    """Pages that do not say which code they measured, and how much has changed: a warning only."""
+    for file, text in _pages(repository) if repository.has_history else ():
+        if MEASURED.search(text):
+            continue
+        for revision in sorted({name for _, name in _revisions(text)}):
+            count = (
+                repository.git("rev-list", "--count", f"{revision}..", "--", "src") or ""
+            ).strip()
+            if count not in ("", "0"):
+                commits = f"{count} commit{'s' if count != '1' else ''} to src since"
+                yield Problem(file, 0, f"figures of revision {revision}; {commits}")
 
 
 # --- the Python files -----------------------------------------------------------------------------
@@ -349,6 +459,102 @@ def function_lengths(repository: Repository) -> Problems:
                     yield Problem(file, node.lineno, f"{rule}; split the function")
 
 
+def parameter_counts(repository: Repository) -> Problems:
+    """What belongs together travels together."""
+    for file, tree in repository.modules("src/"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [one.arg for one in _parameters(node) if one.arg not in ("self", "cls")]
+                if len(names) > MAX_PARAMETERS:
+                    rule = f"{node.name}: {len(names)} parameters, expected at most"
+                    yield Problem(
+                        file, node.lineno, f"{rule} {MAX_PARAMETERS}; make a record of some"
+                    )
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+    """All but *args and **kwargs."""
+    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+
+
+def root_modules(repository: Repository) -> Problems:
+    """The package's root holds the facade; all else has a room."""
+    found = [file for file, _ in repository.modules(PACKAGE) if file.count("/") == 2]
+    own = [file for file in found if not file.endswith(("__init__.py", "__main__.py"))]
+    for file in own[MAX_ROOT_MODULES:]:
+        yield Problem(file, 0, f"beside {own[0]} at the root of the package; give it a room")
+
+
+def whole_config(repository: Repository) -> Problems:
+    """A function takes the part of the settings that it needs."""
+    for file, tree in repository.modules(PACKAGE):
+        if _room(file) in WITH_THE_WHOLE_CONFIG:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for one in _parameters(node):
+                    if one.annotation and re.search(r"\bConfig\b", ast.unparse(one.annotation)):
+                        rule = f"{node.name}: {one.arg} is the whole Config; take the part needed"
+                        yield Problem(file, node.lineno, rule)
+
+
+def _room(file: str) -> str:
+    """The folder of the library, or of research, in which a module lies; the module at a root."""
+    parts = PurePosixPath(file.removeprefix("src/")).with_suffix("").parts
+    return parts[1] if file.startswith("src/") else ".".join(parts[:2])
+
+
+def private_names(repository: Repository) -> Problems:
+    """What begins with an underscore is used in its own room only."""
+    modules = [*repository.modules(PACKAGE, "research/")]
+    own: dict[str, set[str]] = {}
+    for file, tree in modules:
+        own.setdefault(_room(file), set()).update(_private_definitions(tree))
+    for file, tree in modules:
+        room = _room(file)
+        for node in ast.walk(tree):
+            found: list[str] = []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                module = (node.module or "").split(".")
+                home = module[1:2] if module[0] == "protoanomalyncd" else [".".join(module[:2])]
+                if home != [room]:
+                    found = [*module, *(alias.name for alias in node.names)]
+            elif isinstance(node, ast.Attribute) and node.attr not in own[room]:
+                found = (
+                    [] if _owner(node.value) in ("self", "cls", "super", "torch") else [node.attr]
+                )
+            for name in found:
+                if _private(name) and name not in PRIVATE_OF_OTHERS:
+                    rule = f"{name} is private to another package; name it, or move what needs it"
+                    yield Problem(file, getattr(node, "lineno", 0), rule)
+
+
+def _owner(node: ast.expr) -> str:
+    """Name at the beginning of ``torch.a.b``; of ``self.a`` nothing, since that is not self."""
+    below = node
+    while isinstance(below, ast.Attribute):
+        below = below.value
+    if isinstance(below, ast.Call):
+        below = below.func
+    name = below.id if isinstance(below, ast.Name) else ""
+    return name if name == "torch" or not isinstance(node, ast.Attribute) else ""
+
+
+def _private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name != "_"
+
+
+def _private_definitions(tree: ast.Module) -> Iterator[str]:
+    """Private functions, classes, attributes and constants of a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr if _owner(node.value) in ("self", "cls") else ""
+
+
 def package_docstrings(repository: Repository) -> Problems:
     """Each room introduces itself in its `__init__`."""
     modules = dict(repository.modules("src/"))
@@ -371,11 +577,17 @@ RULES: tuple[Callable[[Repository], Problems], ...] = (
     machine_paths,
     workplace_words,
     docs_figures,
+    known_revisions,
+    outdated_figures,
     unsafe_loading,
     prints,
     bare_excepts,
     module_lengths,
     function_lengths,
+    parameter_counts,
+    root_modules,
+    whole_config,
+    private_names,
     package_docstrings,
 )
 
@@ -386,6 +598,8 @@ def main(root: Path) -> int:
     problems = [problem for rule in RULES for problem in rule(repository)]
     for problem in problems:
         print(problem)
+    for problem in old_figures(repository):
+        print(f"warning: {problem}", file=sys.stderr)
     print(
         f"{len(repository.files)} files, {len(RULES)} rules, {len(problems)} problems",
         file=sys.stderr,

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from .backbone_measures import (
+from research.common.backbone_measures import (
     SEEDS,
     TYPES,
     Labels,
@@ -37,7 +37,7 @@ from .backbone_measures import (
     region_descriptors,
     ward,
 )
-from .backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_networks
+from research.common.backbone_networks import Embedded, EqualLayers, Network, TinyViT, load_networks
 
 NOTES = """# The embedded backbone beside its teachers
 
@@ -61,7 +61,8 @@ make bench-backbone
 - Pooling: weights = softmax of the 3x3-averaged map over half the deviation of all maps;
   K = 6 given; deterministic. The aim was written for "layers together". The embedded network has
   descriptors for pooling beside those of the patch memory. Sharper weights and taking off the
-  image's mean helped on generated products and NEU-Seg's training split (research/pretraining/README.md).
+  image's mean helped on generated products and NEU-Seg's training split
+  (research/pretraining/README.md).
   Whitened: relative to what 200 normal training images say under maps borrowed from test images
   (lambda 0.3, chosen on generated images).
 - Class token: 224x224, true mask. CNN: mask-weighted mean of the last stage. ViT-Ti/16: class

@@ -2,8 +2,9 @@
 
 `research.benchmarks.baselines --reference CHECKOUT` writes the very crops, masks and scores of the
 configuration's row in the reference's layout, at their original resolution, and runs its training
-and its merging of regions on them, with the adapter of `research.benchmarks.speed_reference` (nothing of the
-reference is copied). A process of its own, since the adapter changes torch for all who are in it.
+and its merging of regions on them, with the adapter of `research.benchmarks.speed_reference`
+(nothing of the reference is copied). A process of its own, since the adapter changes torch for all
+who are in it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from PIL import Image
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.records import Region
 from protoanomalyncd.datasets import read_image
-from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.inputs import Inputs
-from protoanomalyncd.pipeline.workspace import Workspace
+from research.prepared import prepare
 from research.published import Published, steps_of
 from research.published.binarisation import reference_binarise
 from research.published.regions import reference_cut
@@ -76,18 +76,16 @@ def reference_row(
 def write_crops(config: Config, data: dict[str, Path | None], folder: Path) -> int:
     """Crops and masks as PNG, scores as JSON; returns the number of images."""
     inputs = Inputs.read(str(data["images"]), str(data["labelled"]), data["maps"])
-    work = Workspace.open(folder / "fit", config.localiser.mask_maps, inputs.dataset.skipped)
     steps = steps_of(Published(mebin="reference", crops="reference"))
-    fit = Fit(config, inputs, work, steps=steps)
-    scored = fit.score(fit.locate())
-    cropped = fit.cut(scored)
-    found, known = cropped.images, cropped.known
+    prepared = prepare(config, inputs, folder / "fit", steps=steps)
+    found, known, store = prepared.images, prepared.cropped.known, prepared.fit.work.maps
+    map_range = prepared.scored.map_range
     scores: dict[str, dict[str, float]] = {}
     for number, image in enumerate(found):
         kind = str(image.sample.label)
-        amap = work.maps.get(image.sample.name)
-        mask = reference_binarise(amap, scored.map_range).mask
-        picture, normalised = read_image(image.sample.path), scored.map_range.normalise(amap)
+        amap = store.get(image.sample.name)
+        mask = reference_binarise(amap, map_range).mask
+        picture, normalised = read_image(image.sample.path), map_range.normalise(amap)
         for region in image.regions:
             name = f"{number:05d}_crop{region.index}.png"
             pair = _at_full_size(picture, mask, normalised, region)
@@ -99,7 +97,7 @@ def write_crops(config: Config, data: dict[str, Path | None], folder: Path) -> i
     if known is None:
         raise ValueError("expected a labelled base set, got none")
     for number, label in enumerate(known.labels):
-        kind, name = cropped.base_classes[int(label)], f"{number:05d}.png"
+        kind, name = prepared.cropped.base_classes[int(label)], f"{number:05d}.png"
         mask_of = known.masks[number].astype(np.uint8) * 255
         _save(folder / BASE, kind, name, np.asarray(known.images[number]), mask_of)
     return len(found)
@@ -162,8 +160,8 @@ def main() -> None:
         row = list(csv.DictReader(file))[-1]
     values = {name.lower(): float(row[name]) for name in ("NMI", "ARI", "F1")}
     seconds = round(time.perf_counter() - start, 1)
-    row = ROW if given["epochs"] == 50 else f"{ROW}, {given['epochs']} epochs"
-    outcome = Outcome(row, given["seed"], **values, n_images=given["n_images"], seconds=seconds)
+    title = ROW if given["epochs"] == 50 else f"{ROW}, {given['epochs']} epochs"
+    outcome = Outcome(title, given["seed"], **values, n_images=given["n_images"], seconds=seconds)
     result.write_text(json.dumps(dataclasses.asdict(outcome)), encoding="utf-8")
 
 

@@ -26,7 +26,6 @@ import numpy.typing as npt
 import torch
 from scipy.spatial.distance import pdist, squareform
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import (
     Dataset,
@@ -43,12 +42,10 @@ from protoanomalyncd.discovery.count.graph import (
     eigengaps,
     summed_eigengaps,
 )
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.normal_reference import look_normal
-from protoanomalyncd.pipeline.stages import label_crops
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.training import CropSet, embed_cache, fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from research.benchmarks.count import silent
+from research.prepared import Prepared, anomalous_crops, labelled_crops, parts_of, prepare
 
 PRODUCTS = ("brushed_metal", "leather", "tablet", "washer", "wood")
 FAINT = ("brushed_metal", "leather", "wood")
@@ -206,7 +203,7 @@ def all_pools(data: Path, work: Path) -> Iterator[Pool]:
     prepare_neu_seg(data / "neu_seg", work / "neu", "training")
     labelled = load_labelled(work / "neu")
     few = take_per_class(labelled, 40, 0)
-    crops, _ = label_crops(few, Config().crops, work / "masks" / "crops", silent)
+    crops = labelled_crops(few, work / "masks" / "crops", Config().crops)
     types = [few.class_names[label] for label in crops.labels]
     yield pool("NEU-Seg, masks", crops, types, work / "masks")
     more = take_per_class(labelled, 110, 1)
@@ -220,25 +217,24 @@ def all_pools(data: Path, work: Path) -> Iterator[Pool]:
 
 def found(name: str, data: Dataset, source: str, work: Path) -> Pool:
     """Regions of images, as the main job finds them."""
-    fit = Fit(Config(), work / "fit", silent, [])
-    maps = create(source, backbone=create_backbone("embedded"))
-    images, crops, _ = fit.cut(*fit.score(maps, data), None)
-    types = [str(image.sample.label) for image in images for _ in image.regions]
-    return pool(name, crops, types, work, fit)
+    parts = parts_of(Config(), create_backbone("embedded"), source)
+    prepared = prepare(Config(), Inputs(data), work / "fit", parts)
+    return pool(name, prepared.crops, prepared.region_types, work, prepared)
 
 
-def pool(name: str, crops: CropSet, types: list[str], work: Path, fit: Fit | None = None) -> Pool:
+def pool(
+    name: str, crops: CropSet, types: list[str], work: Path, prepared: Prepared | None = None
+) -> Pool:
     """Embed crops in `VIEWS` views."""
-    encoder = GuidedEncoder(create_backbone("embedded"), Config().embedding)
-    if fit is not None:  # true masks come without maps: nothing says what is normal
-        fit.meet_normal(encoder, crops)
+    if prepared is not None:
+        encoder, gate = prepared.encoder()
+    else:  # true masks come without maps: nothing says what is normal
+        encoder, gate = GuidedEncoder(create_backbone("embedded"), Config().embedding), None
     training = dataclasses.replace(Config().training, views=VIEWS - 1)
     cache = fill_token_cache(work / "tokens", crops, encoder, training, seed=0)
     z = sum(embed_cache(encoder, cache, range(v, v + 1)).double() for v in range(VIEWS))
     unit = torch.nn.functional.normalize(torch.as_tensor(z), dim=1).numpy()
-    quiet = ~crops.anomalous
-    if fit is not None and fit.normality is not None:
-        quiet |= look_normal(fit.normality, cache).numpy()
+    quiet = ~anomalous_crops(crops, gate, cache).numpy()
     return Pool(name, unit, np.array(types), quiet)
 
 

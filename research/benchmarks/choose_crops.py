@@ -1,10 +1,11 @@
 """How much of its surroundings a crop shows, and how strongly the map guides: what chose them.
 
-    .venv/bin/python -m research.benchmarks.choose_crops --data ../shared/data --teachers ../shared/weights
+    .venv/bin/python -m research.benchmarks.choose_crops --data ../shared/data \
+        --teachers ../shared/weights
 
-The sets are those of ``research.pretraining.class_token``: six generated products with faint defects under
-changing light, images of 256 px, and images of NEU-Seg's training split, 200 px; anomaly maps of a
-patch memory on the ResNet-18 teacher. The guided class tokens of the regions are clustered before
+The sets are `research.common.region_sets`: six generated products with faint defects under changing
+light, images of 256 px, and images of NEU-Seg's training split, 200 px; anomaly maps of a patch
+memory on the ResNet-18 teacher. The guided class tokens of the regions are clustered before
 anything is trained, the number of classes given. No MTD image is read.
 """
 
@@ -21,8 +22,8 @@ import torch
 
 from protoanomalyncd.config import CropConfig, EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from research.pretraining.class_token import RegionSet, cut, faint_sets, judged
-from research.pretraining.pooling_sets import PoolingSet
+from research.common.pooling_sets import PoolingSet
+from research.common.region_sets import RegionSet, cut, faint_sets, judged
 from research.studies.features import class_tokens
 
 CROPS: dict[str, dict[str, Any]] = {

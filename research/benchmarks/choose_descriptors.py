@@ -19,6 +19,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,9 +27,8 @@ import torch
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.anomaly_maps.patch_memory import local_descriptors
-from protoanomalyncd.config import Config, MEBinConfig
+from protoanomalyncd.config import Config, GuidanceConfig, MEBinConfig
 from protoanomalyncd.datasets import (
     Dataset,
     load_dataset,
@@ -40,8 +40,7 @@ from protoanomalyncd.datasets import (
 )
 from protoanomalyncd.datasets.generated import defect_types_of, generate, generate_labelled
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.stages import label_crops
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import write_json
 from protoanomalyncd.storage.tensors import write_tensors
@@ -53,8 +52,9 @@ from protoanomalyncd.training import (
     embed_cache,
     fill_token_cache,
 )
-from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
-from research.benchmarks.choose_training import TrialSet, silent
+from protoanomalyncd.vit import Backbone, GuidedEncoder, Tokens, create_backbone
+from research.benchmarks.choose_training import TrialSet
+from research.prepared import labelled_crops, parts_of, prepare
 
 SEEDS_OF = {"brushed_metal": 501, "tablet": 502, "wood": 503, "washer": 504, "leather": 505}
 """Generated products, and the seeds of their images."""
@@ -133,11 +133,14 @@ class Sets:
         else:
             crops, types = self._unlabelled(name)
             tokens = self._tokens(crops, self.cache / name / "tokens")
-        parts = [
-            torch.cat([getattr(tokens, part), getattr(base_tokens, part)])
-            for part in ("cls", "patches", "bias", "descriptors")
-        ]
-        return TrialSet(name, crops, types, base), TokenCache(*parts)
+        both, known = (tokens, base_tokens), [tokens.descriptors, base_tokens.descriptors]
+        cache = TokenCache(
+            torch.cat([one.cls for one in both]),
+            torch.cat([one.patches for one in both]),
+            torch.cat([one.bias for one in both]),
+            torch.cat([one for one in known if one is not None]),
+        )
+        return TrialSet(name, crops, types, base), cache
 
     def _labelled(self, name: str) -> tuple[CropSet, TokenCache]:
         labelled = self.neu
@@ -145,7 +148,7 @@ class Sets:
             drawn = self.cache / "drawn" / "images"
             generate_labelled(drawn, products=("leather", "wood"), n_per_type=15, seed=3)
             labelled = load_labelled(drawn)
-        crops, _ = label_crops(labelled, Config().crops, self.cache / name / "crops", silent)
+        crops = labelled_crops(labelled, self.cache / name, Config().crops)
         return crops, self._tokens(crops, self.cache / name / "tokens")
 
     def _tokens(self, crops: CropSet, folder: Path) -> TokenCache:
@@ -170,10 +173,9 @@ class Sets:
                 seed=SEEDS_OF[name],
             )
             dataset = load_dataset(folder / "images")
-        fit = Fit(config, folder / "fit", silent, [])
-        ordered, store = fit.score(create("patch_memory", backbone=self.backbone), dataset)
-        found, crops, _ = fit.cut(ordered, store, None)
-        return crops, [str(image.sample.label) for image in found for _ in image.regions]
+        parts = parts_of(config, self.backbone, "patch_memory")
+        found = prepare(config, Inputs(dataset), folder / "fit", parts)
+        return found.crops, found.region_types
 
     def _fit_on_clean_patches(self, folder: Path) -> None:
         """NEU-Seg has no normal image: a memory of the patches that hold no defect."""
@@ -210,10 +212,26 @@ class StillBackbone:
         cache: with the embeddings as its class tokens.
     """
 
-    name, patch_size = "still", 1
+    name, patch_size, prenormalised = "still", 1, False
 
     def __init__(self, cache: TokenCache) -> None:
         self.embed_dim = cache.cls.shape[2]
+
+    def preprocess(self, images: torch.Tensor) -> torch.Tensor:
+        """Nothing is asked of it again, nor of the next two."""
+        raise NotImplementedError("its embeddings are known")
+
+    def patch_descriptors(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """See `preprocess`."""
+        raise NotImplementedError("its embeddings are known")
+
+    def tokens(self, x: torch.Tensor, bias: torch.Tensor, guidance: GuidanceConfig) -> Tokens:
+        """See `preprocess`."""
+        raise NotImplementedError("its embeddings are known")
+
+    def record(self) -> dict[str, Any]:
+        """It is not saved."""
+        return {"kind": self.name}
 
     def module(self) -> torch.nn.Module:
         """Nothing is frozen."""

@@ -5,11 +5,11 @@ Prints the tables of ``docs/defaults.md``::
     .venv/bin/python -m research.benchmarks.choose_range
     .venv/bin/python -m research.benchmarks.choose_range --weights ../shared/weights
 
-Sets: `research.benchmarks.line_sets`, of whose images three in ten are normal. Maps are written into a
-folder and read from there, as another program's would be. *First command*: the built-in detector's,
-smooth already; *second*: of a patch memory on ResNet-18, one score a patch. NMI of k-means (mean of
-three seeds) and of Ward on embeddings before any training, as `choose_whitening regions`, and image
-AUROC. No MTD image is read.
+Sets: `research.benchmarks.line_sets`, of whose images three in ten are normal. Maps are written
+into a folder and read from there, as another program's would be. *First command*: the built-in
+detector's, smooth already; *second*: of a patch memory on ResNet-18, one score a patch. NMI of
+k-means (mean of three seeds) and of Ward on embeddings before any training, as `choose_whitening
+regions`, and image AUROC. No MTD image is read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from sklearn.metrics import roc_auc_score
 
 from protoanomalyncd.config import Component, Config, MEBinConfig
 from protoanomalyncd.datasets import Dataset, load_dataset, read_image, read_map, smooth_coarse
-from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
+from protoanomalyncd.pipeline.inputs import Inputs
+from protoanomalyncd.pipeline.parts import Parts
+from protoanomalyncd.vit import Backbone, create_backbone
 from research.benchmarks.choose_regions import Detector, subset
 from research.benchmarks.choose_whitening import N_CLASSES, clustered, plain_views
 from research.benchmarks.line_sets import PRODUCTS, write_line_set
+from research.prepared import detector_of, prepare
 
 QUANTILES = (0.0, 0.05, 0.1, 0.2, 0.3)
 SMOOTHINGS = (0.0, 0.7, 1.0, 1.5)
@@ -86,7 +87,7 @@ def write_maps(backbone: Backbone, dataset: Dataset, folder: Path, weights: Path
         np.save(path, amap)
 
     if weights is None:
-        source = ProtoAnomalyNCD(Config())._create_source(backbone, dataset, None)
+        source = detector_of("patch_memory", backbone)
         source.fit(dataset.normal)
         for sample, amap in source.score(dataset.unlabelled):
             keep(sample.name, np.asarray(amap))
@@ -108,19 +109,16 @@ def trial(
         detector=Component("folder", {"coarse_smoothing": smoothing}),
         mebin=MEBinConfig(set_quantile=quantile),
     )
-    fit = Fit(config, work, lambda *_: None, [])
-    source = ProtoAnomalyNCD(config)._create_source(backbone, dataset, maps)
-    found, crops, _ = fit.cut(*fit.score(source, dataset), None)
-    encoder = GuidedEncoder(backbone, config.embedding)
-    fit.meet_normal(encoder, crops)
-    z, frozen = plain_views(encoder, crops)
-    holds = crops.anomalous
-    if fit.normality is not None:
-        holds = holds & ~fit.normality(frozen).numpy()
+    found = prepare(config, Inputs(dataset, maps=maps), work, Parts(config, backbone))
+    encoder, gate = found.encoder()
+    z, frozen = plain_views(encoder, found.crops)
+    holds = found.crops.anomalous
+    if gate is not None:
+        holds = holds & ~gate(frozen).numpy()
     bad = [sample.label != "good" for sample in dataset.unlabelled]
     files = [(maps / sample.name).with_suffix(".npy") for sample in dataset.unlabelled]
     scores = [float(smooth_coarse(read_map(path), smoothing).max()) for path in files]
-    return (*clustered(z, holds, found), float(roc_auc_score(bad, scores)))
+    return (*clustered(z, holds, found.images), float(roc_auc_score(bad, scores)))
 
 
 if __name__ == "__main__":

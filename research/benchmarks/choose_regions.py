@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -92,6 +92,7 @@ def generated(detector: Detector, rng: np.random.Generator) -> MapSet:
         memory = subset(
             [detector.patches(render(product, None, 1000 + i)[0]) for i in range(20)], 5000, rng
         )
+        items: list[tuple[str, str | None, int]]
         items = [("heldout", None, 2000 + i) for i in range(12)]
         items += [("good", None, i) for i in range(10)]
         items += [(d, d, i) for d in defect_types_of(product) for i in range(5)]
@@ -108,8 +109,8 @@ def neu_seg(detector: Detector, folder: Path, rng: np.random.Generator) -> MapSe
     truth = {f.stem: f for f in (folder / "annotations" / "training").iterdir()}
     memory, rows = [], []
     for number, file in enumerate(files):
-        classes = cv2.imread(str(truth[file.stem]), cv2.IMREAD_GRAYSCALE)
-        image = cv2.imread(str(file))[..., ::-1].copy()
+        classes = np.asarray(cv2.imread(str(truth[file.stem]), cv2.IMREAD_GRAYSCALE))
+        image = np.asarray(cv2.imread(str(file)))[..., ::-1].copy()
         if number < 220:
             share = cv2.resize(
                 (classes > 0).astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA
@@ -142,7 +143,7 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> float:
     a, b = (np.array(cv2.boundingRect(m.astype(np.uint8))) for m in (first, second))
     overlap = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.maximum(overlap, 0).prod())
-    return shared / (a[2:].prod() + b[2:].prod() - shared)
+    return shared / (float(a[2:].prod()) + float(b[2:].prod()) - shared)
 
 
 def evaluate(
@@ -152,7 +153,8 @@ def evaluate(
     cut: Callable[..., Binarisation] = binarise,
 ) -> str:
     """One line of figures."""
-    iou, boxes, hit, thin, pixels, count, false = [], [], [], [], [], [], []
+    columns: list[list[float]] = [[] for _ in range(7)]
+    iou, boxes, hit, thin, pixels, count, false = columns
     maxima = data.maps.max(axis=(1, 2))
     for group in np.unique(data.groups):
         test = (data.groups == group) & (data.kinds != "heldout")
@@ -164,7 +166,7 @@ def evaluate(
                 found.mask.view(np.uint8), truth.shape[::-1], interpolation=cv2.INTER_NEAREST
             ).astype(bool)
             if not truth.any():
-                false.append(mask.any())
+                false.append(bool(mask.any()))
                 continue
             met = (mask & truth).sum()
             iou.append(met / (mask | truth).sum())
@@ -228,16 +230,18 @@ def main() -> None:
     print(f"\n| generated {head}\n|---{'|---' * 7}|")
     print(f"| reference | {evaluate(data, plain, by_smallest, reference)} |")
     print(f"| **default** | {evaluate(data, plain, by_normals)} |")
-    for name, values in (
+    variants: tuple[tuple[str, tuple[float, ...]], ...] = (
         ("run_position", (0.25, 0.75, 1.0)),
         ("min_run", (1, 3, 4)),
         ("min_area", (0, 2, 4)),
         ("erosion", (2, 3)),
         ("normal_quantile", (0.25, 0.75, 0.9, 1.0)),
         ("step", (2,)),
-    ):
+    )
+    for name, values in variants:
         for value in values:
-            figures = evaluate(data, replace(plain, **{name: value}), by_normals)
+            changed = MEBinConfig(**{**asdict(plain), name: value})
+            figures = evaluate(data, changed, by_normals)
             print(f"| {name} = {value} | {figures} |", flush=True)
     chosen = mebin.UPSAMPLING
     for factor in (1, 2, 4, 5):

@@ -1,6 +1,7 @@
 """Which guidance and training settings serve best, on data that is no test set.
 
-    .venv/bin/python -m research.benchmarks.choose_training --data ../shared/data [--sets neu wood leather]
+    .venv/bin/python -m research.benchmarks.choose_training --data ../shared/data
+        [--sets neu wood leather]
 
 Sets: `neu` = 60 images of each type of NEU-Seg's training split with their true masks (K = 3, base:
 generated defects), and generated products with the built-in detector's maps (K = types + normal,
@@ -23,13 +24,11 @@ import torch
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config, GuidanceConfig
-from protoanomalyncd.datasets import load_dataset, load_labelled, prepare_neu_seg, take_per_class
+from protoanomalyncd.datasets import load_labelled, prepare_neu_seg, take_per_class
 from protoanomalyncd.datasets.generated import generate, generate_labelled
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.stages import label_crops
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.training import (
     CropSet,
@@ -41,6 +40,7 @@ from protoanomalyncd.training import (
 )
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
+from research.prepared import labelled_crops, parts_of, prepare
 
 GUIDANCE = {
     "unguided": GuidanceConfig(mode="none"),
@@ -110,25 +110,22 @@ def row(label: str, scores: list[float]) -> str:
 def neu_set(work: Path) -> TrialSet:
     """NEU-Seg's training images as if unlabelled, with their true masks."""
     chosen = take_per_class(load_labelled(work / "neu-seg"), 60, seed=5)
-    crops, _ = label_crops(chosen, Config().crops, work / "neu", silent)
+    crops = labelled_crops(chosen, work / "neu", Config().crops)
     types = [chosen.class_names[label] for label in crops.labels]
     unlabelled = dataclasses.replace(crops, labels=crops.labels * 0 - 1)
     drawn = generate_labelled(work / "drawn", products=("leather", "wood"), n_per_type=15, seed=3)
-    base, _ = label_crops(load_labelled(drawn), Config().crops, work / "drawn-crops", silent)
+    base = labelled_crops(load_labelled(drawn), work / "drawn-crops", Config().crops)
     return TrialSet("neu", unlabelled, types, base)
 
 
 def generated_set(product: str, work: Path, backbone: Backbone) -> TrialSet:
     """A generated product with the built-in detector's maps."""
     images = generate(work / product, product=product, n_normal=60, n_per_type=14, seed=11)
-    fit = Fit(Config(), work / f"{product}-work", silent, [])
-    source = create("patch_memory", backbone=backbone)
-    ordered, store = fit.score(source, load_dataset(images))
-    found, crops, _ = fit.cut(ordered, store, None)
-    types = [str(image.sample.label) for image in found for _ in image.regions]
+    parts = parts_of(Config(), backbone, "patch_memory")
+    found = prepare(Config(), Inputs.read(images), work / f"{product}-work", parts)
     others = take_per_class(load_labelled(work / "neu-seg"), 40, seed=9)
-    base, _ = label_crops(others, Config().crops, work / "neu-base", silent)
-    return TrialSet(product, crops, types, base)
+    base = labelled_crops(others, work / "neu-base", Config().crops)
+    return TrialSet(product, found.crops, found.region_types, base)
 
 
 def kmeans(trial: TrialSet, backbone: Backbone, guidance: GuidanceConfig) -> list[float]:
@@ -188,10 +185,6 @@ def train(
         cosines = head(plain)[:, head.n_base :]
         found = cosines.argmax(dim=1).tolist()
     return evaluate(trial.types, found).nmi
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 if __name__ == "__main__":

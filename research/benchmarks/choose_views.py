@@ -1,7 +1,8 @@
 """How the result depends on the number V of stored views: for docs/defaults.md.
 
     make bench-views
-    .venv/bin/python -m research.benchmarks.choose_views [--data DATA/neu --labelled BASE --classes 6]
+    .venv/bin/python -m research.benchmarks.choose_views
+        [--data DATA/neu --labelled BASE --classes 6]
 
 With ``--out`` a page with table and plot. Without ``--data`` on a generated product.
 Tokens of 16 augmented views are stored once; training then draws from the first V of them. With
@@ -25,12 +26,11 @@ from typing import TypeAlias
 import torch
 
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets import LabelledSet, load_dataset, load_labelled
+from protoanomalyncd.datasets import LabelledSet, load_labelled
 from protoanomalyncd.datasets.generated import generate, generate_labelled
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.stages import CroppedImage
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.training import (
     CropSet,
@@ -41,6 +41,7 @@ from protoanomalyncd.training import (
     fill_token_cache,
 )
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
+from research.prepared import parts_of, prepare, region_areas, region_images
 
 VIEWS = (1, 2, 4, 8, 16)
 HEAD = "| V | NMI, mean ± sd | seconds of training |\n|---|---|---|"
@@ -59,22 +60,22 @@ class Trial:
     """
 
     def __init__(self, config: Config, images: Path, base: LabelledSet, work: Path) -> None:
-        from protoanomalyncd.anomaly_maps import create
-
         self.config, self.work = config, work
         self.backbone: Backbone = create_backbone(config.embedding.backbone)
-        fit = Fit(config, work / "fit", lambda *_: None, [])
-        source = create("patch_memory", backbone=self.backbone)
-        self.found: list[CroppedImage]
-        self.found, crops, known = fit.cut(*fit.score(source, load_dataset(images)), base)
-        self.n_crops, self.n_base = len(crops), len(fit.base_classes)
+        if config.n_novel_classes == "auto":
+            raise ValueError("expected the number of classes, got auto")
+        self.n_novel = config.n_novel_classes
+        parts = parts_of(config, self.backbone, "patch_memory")
+        cropped = prepare(config, Inputs.read(images, base), work / "fit", parts).cropped
+        self.found, crops, known = cropped.images, cropped.crops, cropped.known
+        self.n_crops, self.n_base = len(crops), len(cropped.base_classes)
         self.everything = crops if known is None else CropSet.concatenate(crops, known)
 
     def encoder(self, seed: int) -> tuple[GuidedEncoder, PrototypeHead]:
         """Both as a run with this seed starts them."""
         torch.manual_seed(seed)
         encoder = GuidedEncoder(self.backbone, self.config.embedding)
-        return encoder, PrototypeHead(encoder.embed_dim, self.n_base, self.config.n_novel_classes)
+        return encoder, PrototypeHead(encoder.embed_dim, self.n_base, self.n_novel)
 
     def tokens(self, n_views: int, seed: int, name: str) -> TokenCache:
         """Stored tokens of so many augmented views."""
@@ -93,10 +94,8 @@ class Trial:
         """Of images, by their plain views."""
         plain = embed_cache(trainer.encoder, trainer.cache, range(1))[: self.n_crops]
         posterior = (trainer.head(plain) / self.config.prototypes.temperature).softmax(dim=1)
-        index = torch.tensor([i for i, image in enumerate(self.found) for _ in image.regions])
-        areas = [0.0 if r.whole_image else r.area for i in self.found for r in i.regions]
-        table = torch.tensor(areas, dtype=torch.float64)
-        merged = merge_regions(posterior, index, table, n_base=self.n_base).argmax(dim=1)
+        places = region_images(self.found), region_areas(self.found)
+        merged = merge_regions(posterior, *places, n_base=self.n_base).argmax(dim=1)
         return evaluate([str(i.sample.label) for i in self.found], merged.tolist()).nmi
 
 

@@ -5,12 +5,11 @@ Prints the tables of ``docs/defaults.md``::
     .venv/bin/python -m research.benchmarks.choose_whitening detector
     .venv/bin/python -m research.benchmarks.choose_whitening regions
 
-Sets: `research.benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI of k-means
-(mean of three seeds) and Ward on guided class tokens before any training, number of classes given,
-regions merged into images; images without a region are a class of their own, and regions that look
-normal with them (`embedding.normal_gate_quantile`); with the region's patches beside the class
-token too
-(`embedding.patch_weight`). No MTD image is read.
+Sets: `research.benchmarks.line_sets`. *detector*: image AUROC of the patch memory. *regions*: NMI
+of k-means (mean of three seeds) and Ward on guided class tokens before any training, number of
+classes given, regions merged into images; images without a region are a class of their own, and
+regions that look normal with them (`embedding.normal_gate_quantile`); with the region's patches
+beside the class token too (`embedding.patch_weight`). No MTD image is read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -29,19 +27,18 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.discovery.normality import NormalGate
-from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.pipeline.fit import Fit
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.pipeline.stages import CroppedImage
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from protoanomalyncd.vit.whitening import NormalWhitening
+from research.prepared import detector_of, parts_of, prepare, region_areas, region_images
 from research.studies.clustering import agglomerative, kmeans
 
 from .line_sets import COUNTS, PRODUCTS, write_line_set
@@ -64,21 +61,21 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for product in options.products:
             folder = write_line_set(product, Path(scratch))
             if options.part == "detector":
-                rows: Mapping[str, tuple[float, ...]] = detector(folder)
+                rows = detector(folder)
             else:
                 rows = regions(folder, Path(scratch) / f"{product}-work")
             print(product, rows, file=sys.stderr, flush=True)
             for title, values in rows.items():
-                found.setdefault(title, []).append(values)  # type: ignore[arg-type]
+                found.setdefault(title, []).append(values)
     print(f"| variant | {' | '.join(options.products)} | mean |")
     print("|---" * (len(options.products) + 2) + "|")
     for title, cells in found.items():
-        each = [" / ".join(f"{v:.3f}" for v in cell) for cell in cells]  # type: ignore[str-bytes-safe]
+        each = [" / ".join(f"{v:.3f}" for v in cell) for cell in cells]
         mean = " / ".join(f"{v:.3f}" for v in np.mean(cells, axis=0))
         print(f"| {title} | {' | '.join(each)} | {mean} |")
     return 0
@@ -88,14 +85,10 @@ def detector(folder: Path) -> dict[str, tuple[float, ...]]:
     """Image AUROC by whitening and smoothing."""
     dataset = load_dataset(folder)
     bad = [sample.label != "good" for sample in dataset.unlabelled]
-    out = {}
+    out: dict[str, tuple[float, ...]] = {}
     for shrinkage in SHRINKAGES:
-        source = create(
-            "patch_memory",
-            backbone=create_backbone("embedded"),
-            whitening=shrinkage,
-            smoothing=0.0,
-        )
+        backbone = create_backbone("embedded")
+        source = detector_of("patch_memory", backbone, whitening=shrinkage, smoothing=0.0)
         source.fit(dataset.normal)
         maps = [np.asarray(amap) for _, amap in source.score(dataset.unlabelled)]
         for width in SMOOTHINGS:
@@ -111,16 +104,17 @@ def regions(folder: Path, work: Path) -> dict[str, tuple[float, ...]]:
     """NMI of k-means and Ward by whitening; with the default one, by what counts as normal too."""
     config = Config(n_novel_classes=N_CLASSES)
     backbone = create_backbone("embedded")
-    dataset = load_dataset(folder)
-    fit = Fit(config, work, lambda *_: None, [])
-    source = ProtoAnomalyNCD(config)._create_source(backbone, dataset, None)
-    found, crops, _ = fit.cut(*fit.score(source, dataset), None)
+    parts = parts_of(config, backbone, "patch_memory")
+    prepared = prepare(config, Inputs.read(folder), work, parts)
+    found, crops = prepared.images, prepared.crops
     plain = GuidedEncoder(
         backbone, dataclasses.replace(config.embedding, whitening=None, patch_weight=0)
     )
-    normal, frozen_normal = fit.normal_views(plain, crops)
+    normal, frozen_normal = prepared.normal_views(plain)
     tokens, frozen = plain_views(plain, crops)
-    out = {"whitening none": clustered(tokens, crops.anomalous, found)}
+    out: dict[str, tuple[float, ...]] = {
+        "whitening none": clustered(tokens, crops.anomalous, found)
+    }
     for shrinkage in SHRINKAGES:
         if shrinkage is None:
             continue
@@ -173,10 +167,8 @@ def clustered(
             ids = cluster(points, N_CLASSES)
         else:
             ids[holds] = 1 + cluster(points[holds], N_CLASSES - 1)
-        index = torch.tensor([i for i, one in enumerate(found) for _ in one.regions])
-        areas = [0.0 if r.whole_image else r.area for one in found for r in one.regions]
         one_hot = torch.eye(N_CLASSES, dtype=torch.float64)[torch.from_numpy(ids)]
-        merged = merge_regions(one_hot, index, torch.tensor(areas, dtype=torch.float64))
+        merged = merge_regions(one_hot, region_images(found), region_areas(found))
         truth = [str(one.sample.label) for one in found]
         out.append(evaluate(truth, merged.argmax(dim=1).tolist()).nmi)
     return float(np.mean(out[:-1])), out[-1]

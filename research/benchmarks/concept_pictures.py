@@ -9,22 +9,23 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config, EmbeddingConfig, GuidanceConfig
-from protoanomalyncd.datasets import load_dataset, read_image
+from protoanomalyncd.datasets import read_image
 from protoanomalyncd.datasets.generated import generate
-from protoanomalyncd.pipeline.fit import Fit
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.regions import guide_values
 from protoanomalyncd.regions.collect import crop_unlabelled
 from protoanomalyncd.regions.mebin import binarise
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from protoanomalyncd.vit.guidance import attention_bias, pool_to_grid
+from research.prepared import parts_of, prepare
 from research.studies.figures import crop_attention, heat_over
 
 SIDE = 200
@@ -52,14 +53,14 @@ def draw(work: Path, options: argparse.Namespace) -> None:
     images = generate(
         work / "images", options.product, n_normal=12, n_per_type=2, types=options.types, seed=5
     )
-    dataset = load_dataset(images)
-    fit = Fit(config, work / "fit", _silent, [])
-    ordered, store = fit.score(create("patch_memory", backbone=backbone), dataset)
+    parts = parts_of(config, backbone, "patch_memory")
+    prepared = prepare(config, Inputs.read(images), work / "fit", parts)
+    ordered, map_range = prepared.scored.ordered, prepared.scored.map_range
     sample = next(s for _, s in sorted(ordered, key=lambda p: p[1].name) if s.label != "good")
-    image, amap = read_image(sample.path), store.get(sample.name)
-    mask = binarise(amap, fit.map_range, config.mebin).mask
-    normalised = fit.map_range.normalise(amap)
-    regions = crop_unlabelled(sample.name, image, amap, fit.map_range, config.mebin, config.crops)
+    image, amap = read_image(sample.path), prepared.fit.work.maps.get(sample.name)
+    mask = binarise(amap, map_range, config.mebin).mask
+    normalised = map_range.normalise(amap)
+    regions = crop_unlabelled(sample.name, image, amap, map_range, config.mebin, config.crops)
     boxed = image.copy()
     for region in regions:
         x0, y0, x1, y1 = region.region.crop_box
@@ -75,20 +76,17 @@ def draw(work: Path, options: argparse.Namespace) -> None:
     pooled = pool_to_grid(torch.from_numpy(values)[None], (n, n))
     soft = attention_bias(pooled, None, GuidanceConfig())[0].reshape(n, n).numpy()
     panels = [window, heat_over(window, soft)]
-    for mode in ("none", "hard", "soft"):
+    modes: tuple[Literal["none", "hard", "soft"], ...] = ("none", "hard", "soft")
+    for mode in modes:
         encoder = GuidedEncoder(
             backbone,
-            EmbeddingConfig(guidance=GuidanceConfig(mode=mode)),  # type: ignore[arg-type]
+            EmbeddingConfig(guidance=GuidanceConfig(mode=mode)),
         )
         attention = crop_attention(encoder, window, values)
         if attention is None:
             raise RuntimeError("the embedded backbone has a class token, yet no attention came")
         panels.append(heat_over(window, attention))
     _write(options.out / "concept_guidance.png", panels)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 def _write(path: Path, panels: list[np.ndarray]) -> None:

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import (
     FURTHER_TYPES,
@@ -44,9 +43,7 @@ from protoanomalyncd.datasets import (
 )
 from protoanomalyncd.discovery.count import CountData, estimate_count
 from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.normal_reference import look_normal
-from protoanomalyncd.pipeline.stages import label_crops
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.training import (
     CropSet,
@@ -58,6 +55,7 @@ from protoanomalyncd.training import (
 )
 from protoanomalyncd.vit import Backbone, GuidedEncoder, create_backbone
 from research.benchmarks.count_page import METHODS, SEEDS, page
+from research.prepared import Prepared, anomalous_crops, labelled_crops, parts_of, prepare
 
 PRODUCTS = ("fabric", "gear", "pcb", "tile")
 """Not among those on which the estimator was chosen (brushed_metal, leather, tablet, washer, wood);
@@ -242,7 +240,7 @@ class Bench:
         """NEU-Seg's test images with their true masks."""
         work = self.cache / "neu-masks"
         images = load_labelled(self._neu("test"))
-        crops, _ = label_crops(images, Config().crops, work / "crops", silent)
+        crops = labelled_crops(images, work / "crops", Config().crops)
         types = [images.class_names[label] for label in crops.labels]
         return self._target(unlabelled(crops), types, self._drawn(), work)
 
@@ -270,22 +268,21 @@ class Bench:
             seed=71,
         )
         work = self.cache / f"pool-{product}"
-        return self._found(load_dataset(images), "patch_memory", self._neu_base(40), work, 4000)
+        base = self._neu_base(40)
+        return self._found(load_dataset(images), "patch_memory", base, work, memory_size=4000)
 
     def _found(
-        self, data: Dataset, source: str, base: LabelledSet, work: Path, memory: int = 12000
+        self, data: Dataset, source: str, base: LabelledSet, work: Path, **options: Any
     ) -> Target:
         """Target from images: maps, regions, crops."""
-        fit = Fit(Config(), work, silent, [])
-        maps = create(source, backbone=self.backbone, memory_size=memory)
-        ordered, store = fit.score(maps, data)
-        found, crops, _ = fit.cut(ordered, store, None)
+        parts = parts_of(Config(), self.backbone, source, **options)
+        found = prepare(Config(), Inputs(data), work, parts)
         types = [
             str(image.sample.label or image.sample.name.split("/")[0])
-            for image in found
+            for image in found.images
             for _ in image.regions
         ]
-        return self._target(crops, types, base, work, fit)
+        return self._target(found.crops, types, base, work, found)
 
     def _target(
         self,
@@ -293,24 +290,21 @@ class Bench:
         types: list[str],
         base: LabelledSet,
         work: Path,
-        fit: Fit | None = None,
+        found: Prepared | None = None,
     ) -> Target:
-        known, _ = label_crops(base, Config().crops, work / "base", silent)
+        known = labelled_crops(base, work / "base", Config().crops)
         everything = CropSet.concatenate(crops, known)
 
         def make() -> GuidedEncoder:
-            fresh = GuidedEncoder(self.backbone, Config().embedding)
-            if fit is not None:  # true masks come without maps: nothing says what is normal
-                fit.meet_normal(fresh, crops)
-            return fresh
+            if found is not None:
+                return found.encoder()[0]
+            # True masks come without maps: nothing says what is normal.
+            return GuidedEncoder(self.backbone, Config().embedding)
 
-        encoder = make()
+        encoder, gate = (make(), None) if found is None else found.encoder()
         cache = fill_token_cache(work / "tokens", everything, encoder, Config().training, seed=0)
         views = [embed_cache(encoder, cache, range(v, v + 1)) for v in range(COUNT_VIEWS)]
-        samples = Samples.of(everything)
-        anomalous = samples.anomalous
-        if fit is not None and fit.normality is not None:
-            anomalous &= (samples.labels >= 0) | ~look_normal(fit.normality, cache)
+        anomalous = anomalous_crops(everything, gate, cache)
         return Target(everything, types, cache, torch.stack(views, dim=1), anomalous, make)
 
     def _neu(self, split: str) -> Path:
@@ -334,7 +328,7 @@ def subset(pool: Target, types: set[str]) -> Target:
     index = torch.tensor(rows)
     values = {f.name: getattr(pool.crops, f.name) for f in dataclasses.fields(pool.crops)}
     keys = tuple(pool.crops.keys[i] for i in rows)
-    fields = {
+    fields: dict[str, Any] = {
         name: None if value is None else np.asarray(value)[rows]
         for name, value in values.items()
         if name != "keys"
@@ -356,10 +350,6 @@ def subset(pool: Target, types: set[str]) -> Target:
 def unlabelled(crops: CropSet) -> CropSet:
     """The same crops as if nobody knew their classes."""
     return dataclasses.replace(crops, labels=crops.labels * 0 - 1)
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -111,15 +113,15 @@ def speed_rows(
         write_onnx(graph, crop, path)
         engines = engines_for(path, threads)
         for batch in options.batches:
-            inputs = {
+            inputs: dict[str, np.ndarray] = {
                 "image": rng.integers(0, 256, (batch, crop, crop, 3), dtype=np.uint8),
                 "anomaly": rng.random((batch, crop, crop), dtype=np.float32),
             }
             runs: dict[str, Callable[[], object]] = {
-                "float32": lambda i=inputs: in_torch(graph, i, False),
-                "bfloat16": lambda i=inputs: in_torch(graph, i, True),
+                "float32": partial(in_torch, graph, inputs, False),
+                "bfloat16": partial(in_torch, graph, inputs, True),
             }
-            runs |= {name: lambda e=engine, i=inputs: e.run(i) for name, engine in engines.items()}
+            runs |= {name: partial(engine.run, inputs) for name, engine in engines.items()}
             found = medians(runs, options.rounds)
             cells = " | ".join(
                 f"{found[name] / batch:.1f}" if name in found else "-" for name in CONTENDERS
@@ -143,7 +145,7 @@ def engines_for(path: Path, threads: int) -> dict[str, Engine]:
 def in_torch(graph: ClassifierGraph, inputs: Mapping[str, np.ndarray], half: bool) -> object:
     """The graph's own module, eager; its frozen blocks in bfloat16 where `half`."""
     config = graph.encoder.config
-    precision = "bfloat16" if half else "float32"
+    precision: Literal["float32", "bfloat16"] = "bfloat16" if half else "float32"
     if config.precision != precision:
         graph.encoder.config = replace(config, precision=precision)
     return graph(torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["anomaly"]))

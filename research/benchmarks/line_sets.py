@@ -3,11 +3,12 @@
 Six products. Five types each, drawn by lot out of the usual and the further ones: 32, 24, 18, 12
 and 8 images of them, each blended to between 30 % and 80 %. 40 normal images among them, 60 to
 learn from. Grey, cut anywhere out of a picture of 384 px, 130 to 384 px a side, under a light of
-their own. All of it depends on the product's name alone. `research.benchmarks.choose_whitening` draws them
-itself; for other studies::
+their own. All of it depends on the product's name alone. `research.benchmarks.choose_whitening`
+draws them itself; for other studies::
 
     .venv/bin/python -m research.benchmarks.line_sets DATA/line
-    .venv/bin/python -m research.ablate research/configs/ablations/normal.yaml --images DATA/line/wood --out OUT
+    .venv/bin/python -m research.ablate research/configs/ablations/normal.yaml \
+        --images DATA/line/wood --out OUT
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _view(rng: np.random.Generator, product: str, kind: str | None, seed: int) -
     light = light + rng.normal(0, 15) * across + rng.normal(0, 15) * down
     light = cv2.GaussianBlur(light, (0, 0), float(rng.uniform(0.3, 1.2)))
     light = light + rng.normal(0, rng.uniform(0, 6), light.shape)
-    return np.clip(light, 0, 255).astype(np.uint8)
+    view: NDArray[np.uint8] = np.clip(light, 0, 255).astype(np.uint8)
+    return view
 
 
 def _piece(

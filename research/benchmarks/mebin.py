@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import runpy
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +41,7 @@ def reference_sweep(checkout: Path, maps: list[np.ndarray], threads: int = 1) ->
     """
     cv2.setNumThreads(threads)
     sys.path.insert(0, str(checkout / "models" / "modules"))
-    import _MEBin as module
+    module: Any = importlib.import_module("_MEBin")
 
     module.tqdm = lambda rows: rows
     sweep = module.MEBin()

@@ -18,8 +18,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from research.benchmarks.provenance import measured_on
+
+if TYPE_CHECKING:  # torch waits for the processes of the seeds
+    from protoanomalyncd import ProtoAnomalyNCD
 
 TRUE_CLASSES = 6
 """Five types of defect and good."""
@@ -101,7 +105,9 @@ def run_seed(folder: Path, seed: int, backbone: str, device: str = "cpu") -> Row
     return Row(seed, ours.nmi, ours.ari, ours.f1, *baseline, minutes, peak)
 
 
-def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+def kmeans_baseline(
+    model: ProtoAnomalyNCD, crops_folder: Path, seed: int
+) -> tuple[float, float, float]:
     """NMI, ARI and F1 of k-means on unguided embeddings of the run's own crops.
 
     Args:
@@ -136,8 +142,8 @@ def kmeans_baseline(model, crops_folder: Path, seed: int) -> tuple[float, float,
     rows = []
     for image, mask, amap in zip(crops.images, crops.masks, crops.maps, strict=True):
         window, values = plain_view(image, guide_values(mask, amap), unguided.input_size)
-        pair = (torch.from_numpy(part)[None].to(device) for part in (window, values))
-        rows.append(encoder.embed(*pair))
+        pictures, guides = (torch.from_numpy(part)[None].to(device) for part in (window, values))
+        rows.append(encoder.embed(pictures, guides))
     embeddings = torch.cat(rows).cpu().numpy()
     found = KMeans(TRUE_CLASSES, n_init=10, random_state=seed).fit_predict(embeddings)
     one_hot = torch.eye(TRUE_CLASSES)[torch.from_numpy(found).long()]

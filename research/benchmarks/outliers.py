@@ -1,7 +1,7 @@
 """Unseen types of defect: leave each type out in turn, and see whether its images score highest.
 
     make bench-outliers                                              # MTD -> docs/outliers.md
-    .venv/bin/python -m research.benchmarks.outliers --set generated          # what chose the default score
+    .venv/bin/python -m research.benchmarks.outliers --set generated  # what chose the default score
 
 For each type and seed: fit without the type on a seeded half of the remaining test images, with as
 many classes as remain; score the other half and all images of the type; an image's score is the
@@ -27,10 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Component, Config
 from protoanomalyncd.datasets import (
-    load_dataset,
     load_labelled,
     prepare_mtd,
     prepare_neu_seg,
@@ -45,14 +43,19 @@ from protoanomalyncd.discovery.outliers import (
     image_scores,
     threshold_at,
 )
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.pipeline.normal_reference import look_normal
-from protoanomalyncd.pipeline.stages import label_crops
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
 from protoanomalyncd.storage.files import read_json, write_json
 from protoanomalyncd.training import CropSet, Samples, TokenCache, Trainer, fill_token_cache
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
 from research.benchmarks.measures import auroc, false_positive_rate
+from research.prepared import (
+    anomalous_crops,
+    labelled_crops,
+    parts_of,
+    region_images,
+)
+from research.prepared import prepare as prepare_images
 
 SCORES: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("cosine", {}),
@@ -144,7 +147,6 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
     """Maps, crops and tokens of a set; found again in `work`."""
     work.mkdir(parents=True, exist_ok=True)
     config, backbone = Config(), create_backbone("embedded")
-    fit = Fit(config, work / "fit", _silent, [])
     base = None
     if name == "mtd":
         assert data is not None  # noqa: S101
@@ -166,34 +168,26 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
             seed=5,
             strength=DRAWN[name],
         )
-    ordered, store = fit.score(create("patch_memory", backbone=backbone), load_dataset(images))
-    found, crops, _ = fit.cut(ordered, store, None)
-    n_crops, unlabelled = len(crops), crops
+    parts = parts_of(config, backbone, "patch_memory")
+    prepared = prepare_images(config, Inputs.read(images), work / "fit", parts)
+    found, crops, store = prepared.images, prepared.crops, prepared.fit.work.maps
+    n_crops = len(crops)
     if base is not None:
-        known, _ = label_crops(base, config.crops, work / "labelled", _silent)
+        known = labelled_crops(base, work / "labelled", config.crops)
         crops = CropSet.concatenate(crops, known)
-
-    def encoder() -> GuidedEncoder:
-        fresh = GuidedEncoder(backbone, config.embedding)
-        fit.meet_normal(fresh, unlabelled)
-        return fresh
-
-    frozen_part = encoder().eval()
+    frozen_part, gate = prepared.encoder()
+    frozen_part.eval()
     cache = fill_token_cache(work / "tokens", crops, frozen_part, config.training, config.seed)
-    samples = Samples.of(crops)
-    anomalous = samples.anomalous
-    if fit.normality is not None:
-        anomalous &= (samples.labels >= 0) | ~look_normal(fit.normality, cache)
     views = [frozen_part.frozen_view(plain_tokens(cache, i)) for i in range(n_crops)]
     return Prepared(
         tuple(str(image.sample.label) for image in found),
         torch.tensor([float(store.get(image.sample.name).max()) for image in found]),
         crops,
-        torch.tensor([i for i, image in enumerate(found) for _ in image.regions]),
+        region_images(found),
         cache,
         torch.cat(views),
-        anomalous,
-        encoder,
+        anomalous_crops(crops, gate, cache),
+        lambda: prepared.encoder()[0],
     )
 
 
@@ -370,10 +364,6 @@ def page(folds: list[dict[str, Any]], options: argparse.Namespace) -> str:
             "",
         ]
     )
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 if __name__ == "__main__":

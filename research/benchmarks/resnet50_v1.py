@@ -1,6 +1,7 @@
 """The ResNet-50 trunk of the measurements as a backbone: a timm folder, and its architecture.
 
-    .venv/bin/python -m research.benchmarks.resnet50_v1 ../shared/weights/resnet50_layer3 build/resnet50_v1
+    .venv/bin/python -m research.benchmarks.resnet50_v1 \
+        ../shared/weights/resnet50_layer3 build/resnet50_v1
 
 Then ``--backbone local-dir:build/resnet50_v1`` of `research.benchmarks.baselines`, which knows the
 architecture by importing this file. Its first version halves the resolution in the first 1x1
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from timm.models import register_model
 from torch import nn
 
-from research.pretraining.teachers import MEAN, STD, first_version
+from research.common.teachers import MEAN, STD, first_version
 
 ARCHITECTURE = "resnet50_v1"
 

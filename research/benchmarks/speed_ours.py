@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def configured(given: Given, seed: int = 0) -> Config:
 
 def training(given: Given) -> Given:
     """Fit on given maps, once a seed; the last model is kept for `inference`."""
-    data, rows = Path(given["data"]), []
+    data = Path(given["data"])
+    rows: list[Given] = []
     for seed in given["seeds"]:
         model = ProtoAnomalyNCD(configured(given, seed))
         model.fit(data / "ours", labelled=data / "neubase", maps=data / "maps")
@@ -68,7 +70,7 @@ def inference(given: Given) -> Given:
     data, work = Path(given["data"]), Path(given["work"])
     model = ProtoAnomalyNCD.from_pretrained(work / "model")
     expected = model.predict(data / "ours", maps=data / "maps")
-    rows = {"torch": {"seconds": [], "same_images": None, "same_regions": None}}
+    rows: dict[str, Given] = {"torch": {"seconds": [], "same_images": None, "same_regions": None}}
     for _ in range(given["repeats"]):
         start = time.perf_counter()
         model.predict(data / "ours", maps=data / "maps")
@@ -114,10 +116,10 @@ def guided(given: Given) -> Given:
             encoder = GuidedEncoder(backbone, EmbeddingConfig(name, precision=precision)).eval()
             image = torch.randint(0, 255, (1, 224, 224, 3), dtype=torch.uint8)
             amap = torch.rand(1, 224, 224)
-            runs = {
-                "plain": lambda b=backbone, p=precision, i=image: plain_forward(b, i, p),
-                "packed": lambda b=backbone, p=precision, i=image: packed_forward(b, i, p),
-                "guided": lambda e=encoder, i=image, a=amap: e(e.tokens(i, a)),
+            runs: dict[str, Callable[[], Any]] = {
+                "plain": partial(plain_forward, backbone, image, precision),
+                "packed": partial(packed_forward, backbone, image, precision),
+                "guided": partial(guided_forward, encoder, image, amap),
             }
             times = alternate(runs, given["repeats"])
             label = "ViT-Ti/16" if name.startswith("local-dir:") else name
@@ -152,6 +154,12 @@ def unguided_block(block: Any, x: torch.Tensor) -> torch.Tensor:
     return finish_block(block, x, rows.flatten(2))
 
 
+def guided_forward(encoder: Any, image: torch.Tensor, amap: torch.Tensor) -> torch.Tensor:
+    """The class token of one crop."""
+    out: torch.Tensor = encoder(encoder.tokens(image, amap))
+    return out
+
+
 def alternate(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each contender, turn by turn, after two rounds of warming up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -170,10 +178,10 @@ def peak_arithmetic(side: int = 1024) -> dict[str, float]:
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(side, side).to(dtype)
-        runs = {"product": lambda x=a: x @ x}
+        runs: dict[str, Callable[[], Any]] = {"product": partial(torch.matmul, a, a)}
         with torch.no_grad():
             layer = torch.nn.Linear(side, side, bias=False).to(dtype)
-            runs["packed"] = lambda x=a, p=layer: fast_linear(p, x)
+            runs["packed"] = partial(fast_linear, layer, a)
         fastest = min(min(times) for times in alternate(runs, 15).values())
         found[str(dtype).removeprefix("torch.")] = 2 * side**3 / fastest / 1e9
     return found

@@ -105,7 +105,10 @@ def production(found: Any) -> str | None:
     exported = [name for name in (found or {"rows": {}})["rows"] if name != "torch"]
     if not exported:
         return "torch" if found else "not run"
-    return min(exported, key=lambda name: statistics.median(found["rows"][name]["seconds"]))
+    quickest: str = min(
+        exported, key=lambda name: statistics.median(found["rows"][name]["seconds"])
+    )
+    return quickest
 
 
 def mebin_rows(found: Any) -> list[str]:
@@ -295,8 +298,8 @@ def scaling_part(results: Results, pictures: Path, options: dict[str, Any]) -> l
     runs: dict[tuple[int, int], list[Any]] = {}
     for key, value in results.items():
         if key.startswith("scaling/"):
-            _, n, k, _ = key.split("/")
-            runs.setdefault((int(n), int(k)), []).append(value)
+            _, images, classes, _ = key.split("/")
+            runs.setdefault((int(images), int(classes)), []).append(value)
     if not runs:
         return [*lines, "Not run."]
     fewest = min(k for _, k in runs)

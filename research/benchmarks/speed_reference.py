@@ -76,7 +76,7 @@ def import_reference(checkout: Path, weights: Path) -> Any:
     stand_in("loguru", logger=SimpleNamespace(add=silent, info=silent))
     pyplot = stand_in("matplotlib.pyplot", imsave=save_grey)
     stand_in("matplotlib", pyplot=pyplot)
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     sys.path.insert(0, str(checkout))
     module: Any = importlib.import_module("models.AnomalyNCD")
     network = importlib.import_module("models.modules._MGViT").MaskedGuidedVisionTransformer
@@ -96,7 +96,7 @@ def import_reference(checkout: Path, weights: Path) -> Any:
         moved: torch.Tensor = self if args[:1] == ("cuda:0",) else to(self, *args, **kwargs)
         return moved
 
-    torch.Tensor.to = stay  # type: ignore[method-assign,assignment]
+    torch.Tensor.to = stay  # type: ignore[method-assign]
     module.info_nce_logits = partial(module.info_nce_logits, device="cpu")
     module.load_backbone = lambda *_, **__: load_vit(weights, network)
     load_model = module.AnomalyNCD.load_model
@@ -120,7 +120,7 @@ def import_reference(checkout: Path, weights: Path) -> Any:
 
 
 def settings(data: Path, work: Path, threads: int, seed: int) -> SimpleNamespace:
-    """Its ``research/configs/AnomalyNCD.yaml``; as many loading processes as threads (it asks for 8)."""
+    """Its ``configs/AnomalyNCD.yaml``; as many loading processes as threads (it asks for 8)."""
     return SimpleNamespace(
         dataset="mtd",
         category="tiles",
@@ -196,15 +196,15 @@ def image_nmi(module: Any, model: Any, losses: list[float]) -> float:
     """NMI of images by its own merging of regions, of the head that it chooses."""
     from sklearn.metrics import normalized_mutual_info_score
 
-    found = []
+    found: list[float] = []
 
-    def keep(y_true: np.ndarray, y_pred: np.ndarray, **_: Any) -> tuple[dict[str, float], ...]:
+    def keep(y_true: np.ndarray, y_pred: np.ndarray, **_: Any) -> tuple[Any, ...]:
         found.append(float(normalized_mutual_info_score(y_true, y_pred)))
-        return {}, found[-1], 0.0, 0.0  # type: ignore[return-value]
+        return {}, found[-1], 0.0, 0.0
 
     module.log_accs_from_preds = keep
     _, head = model.region_merge_predict(0, "benchmark", losses)
-    return found[head]
+    return found[int(head)]
 
 
 @torch.no_grad()

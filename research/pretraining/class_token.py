@@ -10,119 +10,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from protoanomalyncd.config import Config, CropConfig, EmbeddingConfig, MEBinConfig
-from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.discovery.merge_regions import merge_regions
-from protoanomalyncd.discovery.metrics import evaluate
-from protoanomalyncd.estimator import ProtoAnomalyNCD
-from protoanomalyncd.localisation.choice import choose_localiser
-from protoanomalyncd.pipeline.fit import Fit
-from protoanomalyncd.training import CropSet
+from protoanomalyncd.config import EmbeddingConfig
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
-from research.studies.clustering import agglomerative, kmeans
+from research.common.region_sets import judged, region_sets
 from research.studies.features import class_tokens
 
 from .export import export
-from .pooling_sets import PoolingSet, generated_set, grey, neu_set, vary
-from .teachers import ResNet18Trunk
-
-PRODUCTS = ("brushed_metal", "leather", "wood", "fabric", "tile", "gear")
-STRENGTH = 0.5
-EACH = 12
-SEEDS = range(3)
-
-
-@dataclass(frozen=True)
-class RegionSet:
-    """Crops of a set, and what they are judged by.
-
-    Attributes:
-        name: of the set.
-        crops: of all images, image by image.
-        image: number of each crop's image (n,).
-        areas: of each crop's region; 0 = a whole image without one (n,).
-        types: true type of each image.
-    """
-
-    name: str
-    crops: CropSet
-    image: Tensor
-    areas: Tensor
-    types: list[int]
-
-    def in_memory(self) -> RegionSet:
-        """The same, without the files that `cut` wrote."""
-        images, masks, maps = (
-            np.array(part) for part in (self.crops.images, self.crops.masks, self.crops.maps)
-        )
-        return replace(self, crops=replace(self.crops, images=images, masks=masks, maps=maps))
-
-
-def cut(task: PoolingSet, folder: Path, crops: CropConfig | None = None) -> RegionSet:
-    """Write a set as files, and cut its regions, with the default settings where none are given."""
-    for number, (image, amap) in enumerate(zip(task.images, task.maps, strict=True)):
-        for part in ("images", "maps"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / "images" / f"{number:04d}.png"), image[..., ::-1])
-        np.save(folder / "maps" / f"{number:04d}.npy", amap)
-    has_normals = task.name != "neu_seg"
-    config = Config(
-        n_novel_classes=2,
-        mebin=MEBinConfig(normals_in_set=has_normals),
-        crops=crops or CropConfig(),
-    )
-    dataset = load_dataset(folder / "images")
-    fit = Fit(config, folder / "work", lambda *_: None, [])
-    fit.locate(choose_localiser(config.localiser, task.name, None, "cpu"), dataset)
-    model = ProtoAnomalyNCD(config)
-    source = model._create_source(create_backbone("embedded"), dataset, folder / "maps")
-    found, cropped, _ = fit.cut(*fit.score(source, dataset), None)
-    image = [i for i, one in enumerate(found) for _ in one.regions]
-    areas = [0.0 if r.whole_image else r.area for one in found for r in one.regions]
-    types = [int(task.types[int(Path(one.sample.name).stem)]) for one in found]
-    return RegionSet(
-        task.name, cropped, torch.tensor(image), torch.tensor(areas, dtype=torch.float64), types
-    )
-
-
-def faint_sets(data: Path, teachers: Path) -> list[PoolingSet]:
-    """All sets, the same in every call."""
-    trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
-    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rng = np.random.default_rng(78)
-    tasks = []
-    for product in PRODUCTS:
-        task = generated_set(
-            trunk, product, EACH, lambda image: vary(rng, grey(image)), strength=STRENGTH
-        )
-        tasks.append(replace(task, name=f"{product}, faint"))
-    tasks.append(neu_set(trunk, data, 60))
-    return tasks
-
-
-def region_sets(data: Path, teachers: Path, folder: Path) -> list[RegionSet]:
-    """Their regions."""
-    return [cut(task, folder / task.name) for task in faint_sets(data, teachers)]
-
-
-def judged(z: Tensor, task: RegionSet) -> list[float]:
-    """NMI of k-means (mean of the seeds) and of Ward, regions merged into images."""
-    points, n_classes = z.double().numpy(), max(task.types) + 1
-    out = []
-    found = [kmeans(points, n_classes, seed) for seed in SEEDS]
-    for ids in (*found, agglomerative(points, n_classes)):
-        one_hot = torch.eye(n_classes, dtype=torch.float64)[torch.from_numpy(ids)]
-        merged = merge_regions(one_hot, task.image, task.areas).argmax(dim=1).tolist()
-        out.append(evaluate([str(t) for t in task.types], merged).nmi)
-    return [float(np.mean(out[:-1])), out[-1]]
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Draw what several rounds learned: ``python -m research.pretraining.curves --runs A B --out FILE.svg``.
+"""Draw what several rounds learned.
+
+``python -m research.pretraining.curves --runs A B --out FILE.svg``.
 
 Left: cosine to the teachers' features on held-out crops, dotted at 128 px, solid at 256 px; right:
 the same of means over regions less the image's, which pooling lives on, and of the guided class

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from research.common.pooling_sets import read_rgb
 
 from .textures import Image, Mask, add_defect, texture
 
@@ -21,19 +22,12 @@ HELD_OUT = 20
 SHARES = {"natural": 0.34, "neu_seg": 0.20, "mtd": 0.26, "textures": 0.20}
 
 
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(f"expected an image at {path}")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
 def load_mtd_normals(root: Path) -> list[Image]:
     """MTD's 761 training normals as 256x256 squares, as the benchmarks see its images."""
     names = (root / "mtd" / "mtd_train_filenames.txt").read_text().split()
     out = []
     for name in names:
-        image = _read(root / "mtd" / "MT_Free" / "Imgs" / Path(name).name)
+        image = read_rgb(root / "mtd" / "MT_Free" / "Imgs" / Path(name).name)
         out.append(
             np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), dtype=np.uint8)
         )
@@ -45,11 +39,13 @@ def load_sources(root: Path, n_textures: int = 800, seed: int = 0) -> dict[str, 
     rng = np.random.default_rng(seed)
     return {
         "natural": [
-            _read(p)
+            read_rgb(p)
             for p in sorted((root / "natural").iterdir())
             if p.suffix.lower() in {".jpg", ".jpeg"}
         ],
-        "neu_seg": [_read(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())],
+        "neu_seg": [
+            read_rgb(p) for p in sorted((root / "neu_seg" / "images" / "training").iterdir())
+        ],
         "mtd": load_mtd_normals(root),
         "textures": [texture(rng) for _ in range(n_textures)],
     }
@@ -118,23 +114,3 @@ class CropSampler:
         """(count, size, size, 3) uint8 and (count, size, size) float32."""
         pairs = [self.one(rng, size) for _ in range(count)]
         return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-
-
-def neu_single_type(
-    root: Path, split: str
-) -> tuple[list[Image], list[NDArray[np.uint8]], NDArray[np.int64]]:
-    """NEU-Seg images with one defect type only: images, masks (values 1..3), types.
-
-    For evaluation; the training losses never see the labels.
-    """
-    images, masks, types = [], [], []
-    for path in sorted((root / "neu_seg" / "annotations" / split).glob("*.png")):
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise FileNotFoundError(f"expected a mask at {path}")
-        found = np.unique(mask[mask > 0])
-        if len(found) == 1:
-            images.append(_read(root / "neu_seg" / "images" / split / f"{path.stem}.jpg"))
-            masks.append(np.asarray(mask, dtype=np.uint8))
-            types.append(int(found[0]))
-    return images, masks, np.array(types, dtype=np.int64)

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from research.common.teachers import TargetSpace
+
 from .student import STAGE_OF, Student, load_weights
-from .teachers import TargetSpace
 
 MIXTURE: dict[str, float] = {
     "r18_l2": 1.0,

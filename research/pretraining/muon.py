@@ -23,7 +23,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    out: Tensor = (x.T if tall else x).to(matrix.dtype)
+    return out
 
 
 class Muon(torch.optim.Optimizer):

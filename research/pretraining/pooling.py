@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from research.benchmarks.backbone_measures import half_maps, leave_one_out, ward
-from research.benchmarks.backbone_networks import Network, load_networks
+from research.common.backbone_measures import half_maps, leave_one_out, ward
+from research.common.backbone_networks import Network, load_networks
+from research.common.pooling_sets import PoolingSet, pooling_sets
 
 from .export import export
-from .pooling_sets import PoolingSet, pooling_sets
 from .selection import MIXTURES
 
 Pooled = dict[str, Tensor]

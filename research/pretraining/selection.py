@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from .data import load_mtd_normals, neu_single_type
+from research.common.pooling_sets import neu_single_type
+from research.common.teachers import TargetSpace
+
+from .data import load_mtd_normals
 from .export import DESCRIPTORS, MIXTURE, export, fold_descriptors, load_student
 from .student import DESCRIPTOR_WEIGHTS, EmbeddedViT
-from .teachers import TargetSpace
 from .textures import Image, add_defect, texture
 from .train import normalise
 
@@ -56,7 +58,7 @@ def detection_sets(
     """(normals, test images, 1 = generated defect) for MTD normals and four textures."""
     rng = np.random.default_rng(seed)
     normals = load_mtd_normals(data)
-    rng.shuffle(normals)  # type: ignore[arg-type]
+    rng.shuffle(normals)
     sets = [(normals[:160], normals[160:280])]
     for _ in range(4):
         image, crops = texture(rng, 768), []

@@ -20,7 +20,7 @@ except ModuleNotFoundError:  # a checkout without installation
     sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
     from protoanomalyncd.vit.embedded import DESCRIPTOR_WEIGHTS, EmbeddedViT
 
-from .teachers import TARGETS
+from research.common.teachers import TARGETS
 
 STAGE_OF = {
     "r18_l1": "s4",

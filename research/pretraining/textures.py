@@ -39,7 +39,7 @@ def _waves(rng: np.random.Generator, size: int) -> Mask:
 def texture(rng: np.random.Generator, size: int = 256) -> Image:
     """One texture: grain, brushed metal, clouds, weave or a mixture."""
     kind = int(rng.integers(5))
-    field = 0.3 * _noise(rng, size, (1, 1)) * rng.uniform(0, 1)
+    field: Mask = 0.3 * _noise(rng, size, (1, 1)) * rng.uniform(0, 1)
     if kind == 0:
         field += _noise(rng, size, (rng.uniform(1, 6), rng.uniform(1, 6)))
     elif kind == 1:
@@ -54,7 +54,7 @@ def texture(rng: np.random.Generator, size: int = 256) -> Image:
             rng, size, (rng.uniform(2, 40), rng.uniform(2, 40))
         )
     if rng.random() < 0.5:
-        field = cv2.rotate(field, cv2.ROTATE_90_CLOCKWISE)
+        field = np.asarray(cv2.rotate(field, cv2.ROTATE_90_CLOCKWISE), np.float32)
     base = rng.uniform(50, 200) * (np.ones(3) if rng.random() < 0.7 else rng.uniform(0.6, 1.2, 3))
     tint = rng.uniform(5, 35) * (np.ones(3) if rng.random() < 0.8 else rng.uniform(0.3, 1.2, 3))
     light = 15 * _noise(rng, size, (150, 150)) * rng.random()
@@ -79,7 +79,7 @@ def _stroke(rng: np.random.Generator, size: int, wobble: float) -> Mask:
             cv2.LINE_AA,
         )
         point = nxt
-    return mask.astype(np.float32) / 255
+    return np.asarray(mask.astype(np.float32) / 255, np.float32)
 
 
 def _ellipse(rng: np.random.Generator, size: int) -> Mask:
@@ -89,7 +89,7 @@ def _ellipse(rng: np.random.Generator, size: int) -> Mask:
     cv2.ellipse(
         mask, centre.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA
     )
-    return mask.astype(np.float32) / 255
+    return np.asarray(mask.astype(np.float32) / 255, np.float32)
 
 
 def _blob(rng: np.random.Generator, size: int) -> Mask:
@@ -121,7 +121,8 @@ def region(rng: np.random.Generator, size: int) -> Mask:
     else:
         mask = _blob(rng, size)
     if rng.random() < 0.5:
-        mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 0.03 * size)))
+        blurred = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 0.03 * size)))
+        mask = np.asarray(blurred, np.float32)
     peak = float(mask.max())
     return mask / peak if peak > 1e-3 else _ellipse(rng, size)
 

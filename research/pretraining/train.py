@@ -1,4 +1,6 @@
-"""Train the embedded backbone: ``python -m research.pretraining.train --data D --teachers T --out RUN``.
+"""Train the embedded backbone.
+
+``python -m research.pretraining.train --data D --teachers T --out RUN``.
 
 Resumes from RUN when it holds a checkpoint.  The schedule is a share of the training
 time, so a busy machine shortens the run in steps, not in minutes.
@@ -23,11 +25,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from research.common.teachers import MEAN, STD, TargetSpace, Teachers
+
 from .data import CropSampler, load_sources
 from .muon import Muon
 from .recipes import BATCH, RECIPES, SIZES
 from .student import GUIDED, Student, guidance, load_weights, losses
-from .teachers import MEAN, STD, TargetSpace, Teachers
 from .textures import region_bank
 
 CHECKED_SIZES = (128, 256)
@@ -123,7 +126,7 @@ class Trainer:
         self.args, self.recipe = args, RECIPES[args.recipe]
         self.out: Path = args.out
         self.out.mkdir(parents=True, exist_ok=True)
-        self.student = Student().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.student = Student().to(memory_format=torch.channels_last)
         named = [(n, p) for n, p in self.student.named_parameters() if p.requires_grad]
         matrices = [p for n, p in named if n.endswith("weight") and p.ndim > 1 and "heads" not in n]
         chosen = {id(p) for p in matrices}

@@ -5,8 +5,8 @@ computed once for all rows that agree on what they depend on; a study that was i
 where it stopped. Labels are read for the metrics only. Source: ours; the baselines are published
 methods, each named in its file.
 
-    >>> study = read_study(Path("research/configs/ablations/heads.yaml"))               # doctest: +SKIP
-    >>> outcomes = run_study(study, Path("ABLATION"))                          # doctest: +SKIP
+    >>> study = read_study(Path("STUDY.yaml"))                     # doctest: +SKIP
+    >>> outcomes = run_study(study, Path("ABLATION"), progress)    # doctest: +SKIP
 """
 
 from research.studies.ablation import run_study

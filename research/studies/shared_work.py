@@ -17,7 +17,7 @@ from protoanomalyncd.config import Config
 from protoanomalyncd.storage.staged_folder import fingerprint
 from research.published import Published
 
-__all__ = ["SharedWork", "stage_keys"]
+__all__ = ["FROM_A_FOLDER", "WITHOUT_INFLUENCE", "SharedWork", "stage_keys"]
 
 _LEARNING = ("n_novel_classes", "count", "prototypes", "outliers")
 _TRAINING = (
@@ -49,7 +49,7 @@ WITHOUT_INFLUENCE: Mapping[str, tuple[str, ...]] = {
 }
 """Settings that do not change what a stage makes."""
 
-_FROM_A_FOLDER = ("seed", "device", "detector", "embedding")
+FROM_A_FOLDER = ("seed", "device", "detector", "embedding")
 """Nor do these, where the maps were made by another program."""
 
 _ENTRIES: Mapping[str, tuple[str, ...]] = {
@@ -73,7 +73,7 @@ def stage_keys(config: Config, published: Published, data: str, maps_given: bool
     keys = {}
     for stage, names in WITHOUT_INFLUENCE.items():
         values = {**config.to_dict(), "published": dataclasses.asdict(published)}
-        given = _FROM_A_FOLDER if maps_given and stage in ("maps", "crops") else ()
+        given = FROM_A_FOLDER if maps_given and stage in ("maps", "crops") else ()
         for name in (*names, *given):
             _drop(values, name)
         keys[stage] = f"{stage}-{fingerprint({'data': data, 'settings': values})[:16]}"

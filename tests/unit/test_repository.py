@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 MODULE = "src/protoanomalyncd/maps.py"
+VIT = "src/protoanomalyncd/vit/a.py"
+FIELDS = "".join(f"    {name}: int\n" for name in "abcdefghi")
 MEGABYTE = 1_000_000
 
 Tree = Callable[..., house.Repository]
@@ -97,6 +99,26 @@ FIRES: list[tuple[Any, str, str | int, str]] = [
     (house.module_lengths, MODULE, lines(401), "401 lines, expected at most 400"),
     (house.function_lengths, MODULE, function(61), "f: 61 lines, expected at most 60"),
     (house.function_lengths, MODULE, "class A:\n async " + function(61)[:-1], "f: 61 lines"),
+    (house.parameter_counts, MODULE, "def f(a, b, c, d, e, f, g, *, h): ...\n", "f: 8 parameters"),
+    (
+        house.parameter_counts,
+        MODULE,
+        "class A:\n    def __init__(self, a, b, c, d, e, f, g, h): ...\n",
+        "__init__: 8 parameters, expected at most 7",
+    ),
+    (house.whole_config, VIT, "def f(a: int, c: Config | None): ...\n", "f: c is the whole Config"),
+    (house.whole_config, VIT, "def f(*, c: 'config.Config'): ...\n", "c is the whole Config"),
+    (house.private_names, VIT, "def f(model): return model._head\n", "_head is private to"),
+    (house.private_names, VIT, "class A:\n    def f(self): return self.x._head\n", "_head is"),
+    (house.private_names, VIT, "from protoanomalyncd.regions.crops import _cut\n", "_cut is"),
+    (house.private_names, VIT, "from protoanomalyncd.regions._crops import cut\n", "_crops is"),
+    (house.private_names, "research/benchmarks/a.py", "fit(x)._source.y\n", "_source is"),
+    (
+        house.private_names,
+        "research/benchmarks/a.py",
+        "from research.studies.b import _c\n",
+        "_c is private",
+    ),
     (house.package_docstrings, "src/protoanomalyncd/maps/base.py", "x = 1\n", "missing"),
     (house.package_docstrings, "src/protoanomalyncd/__init__.py", "x = 1\n", "no docstring"),
 ]
@@ -125,6 +147,18 @@ SILENT: list[tuple[Any, str, str | int]] = [
     (house.module_lengths, MODULE, lines(400)),
     (house.module_lengths, "tests/a.py", lines(900)),
     (house.function_lengths, MODULE, function(60)),
+    (house.parameter_counts, MODULE, "def f(self, a, b, c, d, e, f, g, *h, **i): ...\n"),
+    (house.parameter_counts, MODULE, "@dataclass\nclass A:\n" + FIELDS),
+    (house.parameter_counts, "research/a.py", "def f(a, b, c, d, e, f, g, h): ...\n"),
+    (house.root_modules, "src/protoanomalyncd/estimator.py", ""),
+    (house.whole_config, VIT, "def f(c: EmbeddingConfig, d: ConfigLike) -> Config: ...\n"),
+    (house.whole_config, "src/protoanomalyncd/pipeline/fit.py", "def f(c: Config): ...\n"),
+    (house.whole_config, "src/protoanomalyncd/estimator.py", "def f(c: Config): ...\n"),
+    (house.private_names, VIT, "def f(x):\n    for _ in x.__dict__: x._pos_embed()\n"),
+    (house.private_names, VIT, "torch.ops.mkldnn._linear_pointwise(x)\nsuper()._a()\n"),
+    (house.private_names, VIT, "class A:\n    def f(self, b):\n        self._x = b._x\n"),
+    (house.private_names, VIT, "from protoanomalyncd.vit.base import _a\n"),
+    (house.private_names, "tests/a.py", "x._y\n"),
     (house.package_docstrings, "src/protoanomalyncd/__init__.py", '"""What it is."""\n'),
 ]
 
@@ -159,8 +193,75 @@ def test_weights_count_together(tree: Tree) -> None:
     assert len(list(house.weights_size(tree(files)))) == 1
 
 
+def test_one_module_stands_at_the_root_of_the_package(tree: Tree) -> None:
+    names = ("__init__.py", "__main__.py", "estimator.py", "fitting.py", "vit/a.py")
+    problems = list(house.root_modules(tree({house.PACKAGE + name: "" for name in names})))
+    assert [problem.file for problem in problems] == ["src/protoanomalyncd/fitting.py"]
+
+
+@pytest.fixture
+def commit(tree: Tree, tmp_path: Path) -> Callable[..., str]:
+    """Function that writes files, commits them and returns the revision."""
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def write(files: dict[str, str | int]) -> str:
+        tree(files)
+        git("init", "-q")
+        git("add", "-A")
+        git("commit", "-qm", "a")
+        return git("rev-parse", "--short=7", "HEAD")
+
+    return write
+
+
+def test_a_revision_on_a_page_must_exist(commit: Callable[..., str], tree: Tree) -> None:
+    real = commit({"src/a.py": "x = 1\n"})
+    repository = tree({"docs/a.md": f"One.\nAt revisions {real} and 0123456; a revision.\n"})
+    assert [str(p) for p in house.known_revisions(repository)] == [
+        "docs/a.md:2: names revision 0123456, which the history lacks"
+    ]
+
+
+def test_figures_older_than_their_code_are_found(commit: Callable[..., str], tree: Tree) -> None:
+    code = '"""A."""\n\ndef f():\n    return 1\n'
+    real = commit({"src/vit/a.py": code, "src/other.py": "x = 1\n"})
+    page = f"<!-- measured: src/vit -->\nMeasured at revision {real}.\n"
+    tree({"docs/a.md": page, "docs/b.md": f"Measured at revision {real}.\n"})
+    assert list(house.outdated_figures(tree({"src/other.py": "x = 2\n"}))) == []
+    same = code.replace("A.", "B.").replace("return 1", "return (1)  # one")
+    assert list(house.outdated_figures(tree({"src/vit/a.py": same}))) == []
+    (problem,) = house.outdated_figures(tree({"src/vit/a.py": code.replace("1", "2")}))
+    assert str(problem) == (
+        f"docs/a.md:1: figures of revision {real}, but src/vit/a.py changed since (1); "
+        "measure again"
+    )
+    commit({})
+    (warning,) = house.old_figures(house.Repository(tree({}).root))
+    assert str(warning) == f"docs/b.md: figures of revision {real}; 1 commit to src since"
+
+
+def test_a_page_that_names_its_code_names_a_revision(
+    commit: Callable[..., str], tree: Tree
+) -> None:
+    commit({"src/a.py": ""})
+    (problem,) = house.outdated_figures(tree({"docs/a.md": "<!-- measured: src -->\nFigures.\n"}))
+    assert "expected a revision after this mark" in str(problem)
+
+
+def test_without_history_no_revision_is_looked_up(tree: Tree) -> None:
+    page = "<!-- measured: src -->\nMeasured at revision 0123456.\n"
+    repository = tree({"docs/a.md": page})
+    assert not [*house.known_revisions(repository), *house.outdated_figures(repository)]
+    assert list(house.old_figures(repository)) == []
+
+
 def test_every_rule_has_a_tree_on_which_it_fires() -> None:
-    fired = {rule for rule, *_ in FIRES} | {house.required_files}
+    fired = {rule for rule, *_ in FIRES} | {house.required_files, house.root_modules}
+    fired |= {house.known_revisions, house.outdated_figures}
     assert fired == set(house.RULES)
 
 

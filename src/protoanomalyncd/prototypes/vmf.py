@@ -11,9 +11,11 @@ start, refined by Newton on A_d(kappa) = R (Sra 2012). Shrinkage of a small clas
 numpy, float64; a detached CPU tensor may be given wherever an array is expected. (scipy's
 `vonmises_fisher` returns kappa = 0 or an infinite density at the dimensions used here.)
 
-    >>> mixture = fit_mixture(embeddings, labels, kappa="per_class")  # (n, d), (n,)
-    >>> mixture.log_density(new)  # (m,), larger = less outlying
-    >>> mixture.bic(embeddings)  # smaller = better
+    >>> near = np.array([[1, 0, 0], [0.6, 0.8, 0]])  # (n, d)
+    >>> mixture = fit_mixture(near, np.array([0, 0]), kappa="per_class")
+    >>> density = mixture.log_density(np.array([[0.8, 0.6, 0], [0, 0, 1]]))
+    >>> bool(density[0] > density[1])  # larger = less outlying
+    True
 
 Letters: n samples, d dimensions, K classes, R mean resultant length in [0, 1].
 """

@@ -10,7 +10,12 @@ import pytest
 
 from protoanomalyncd.config import Config
 from research.published import Published
-from research.studies.shared_work import SharedWork, stage_keys
+from research.studies.shared_work import (
+    FROM_A_FOLDER,
+    WITHOUT_INFLUENCE,
+    SharedWork,
+    stage_keys,
+)
 
 STAGES = ("maps", "crops", "labelled", "tokens")
 
@@ -77,6 +82,16 @@ def test_given_maps_depend_on_no_seed_and_no_network() -> None:
     assert before["crops"] == after["crops"]
     assert before["tokens"] != after["tokens"]
     assert keys_of(data="other data", given=True)["maps"] != before["maps"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted({n for s in WITHOUT_INFLUENCE.values() for n in s} | {*FROM_A_FOLDER})
+)
+def test_only_settings_that_exist_are_named(name: str) -> None:
+    values: Any = {**Config().to_dict(), "published": dataclasses.asdict(Published())}
+    for part in name.split("."):
+        assert part in values, f"{name}: there is no such setting; correct shared_work.py"
+        values = values[part]
 
 
 def finished(work: Path) -> Path:

@@ -97,7 +97,7 @@ class Teachers(nn.Module):
         self.vit: Any = timm.create_model(
             f"local-dir:{root / 'vit_tiny_patch16_224'}", pretrained=True, dynamic_img_size=True
         )
-        self.to(dtype).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        self.to(dtype).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, bias: Tensor) -> dict[str, Tensor]:

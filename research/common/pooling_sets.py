@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from protoanomalyncd.datasets.generated import defect_types_of, render
+from research.common.teachers import MEAN, STD, ResNet18Trunk
 
-from .data import neu_single_type
-from .teachers import MEAN, STD, ResNet18Trunk
-from .textures import Image
+Image = NDArray[np.uint8]
 
 PRODUCTS = ("brushed_metal", "leather", "wood", "fabric", "tablet", "washer")
 VARIED = ("brushed_metal", "leather", "wood", "fabric", "tile", "gear")
@@ -44,6 +43,34 @@ class PoolingSet:
     images: Image
     maps: NDArray[np.float32]
     types: NDArray[np.int64]
+
+
+def read_rgb(path: Path) -> Image:
+    """A file as RGB (H, W, 3)."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"expected an image at {path}")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def neu_single_type(
+    root: Path, split: str
+) -> tuple[list[Image], list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """NEU-Seg images with one defect type only: images, masks (values 1..3), types.
+
+    For evaluation; the training losses never see the labels.
+    """
+    images, masks, types = [], [], []
+    for path in sorted((root / "neu_seg" / "annotations" / split).glob("*.png")):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise FileNotFoundError(f"expected a mask at {path}")
+        found = np.unique(mask[mask > 0])
+        if len(found) == 1:
+            images.append(read_rgb(root / "neu_seg" / "images" / split / f"{path.stem}.jpg"))
+            masks.append(np.asarray(mask, dtype=np.uint8))
+            types.append(int(found[0]))
+    return images, masks, np.array(types, dtype=np.int64)
 
 
 @torch.inference_mode()
@@ -132,7 +159,7 @@ def neu_set(trunk: ResNet18Trunk, data: Path, each: int, remembered: int = 80) -
 def pooling_sets(data: Path, teachers: Path) -> list[PoolingSet]:
     """All sets, the same in every call."""
     trunk = ResNet18Trunk(teachers / "resnet18_trunk").eval()
-    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk.to(memory_format=torch.channels_last)
     sets = [generated_set(trunk, product, 10) for product in PRODUCTS]
     rng = np.random.default_rng(77)
     for product in VARIED:

@@ -21,8 +21,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 from torch import Tensor, nn
 
 from protoanomalyncd.core.whitening import whitening_of
-
-from .backbone_networks import Embedded, Network, TinyViT
+from research.common.backbone_networks import Embedded, Network, TinyViT
 
 TYPES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 MEMORY = 12_000
@@ -131,7 +130,8 @@ class NearestPatch:
 
     def __init__(self, memory: Tensor, whitened: bool = False) -> None:
         found = whitening_of(memory, PATCH_SHRINKAGE) if whitened else None
-        self.centre, self.matrix = (memory.mean(0), None) if found is None else found
+        self.centre = memory.mean(0) if found is None else found[0]
+        self.matrix = None if found is None else found[1]
         self.memory = self._relative(memory)
         self.half = self.memory.to(torch.bfloat16).T.contiguous()
         self.norm = (self.memory.square().sum(1) / 2).to(torch.bfloat16)
@@ -146,7 +146,7 @@ class NearestPatch:
         products = torch.addmm(self.norm, x.to(torch.bfloat16), self.half, alpha=-1)
         parts = products.unflatten(1, (8, -1))
         found = parts.argmin(2) + torch.arange(8) * parts.shape[2]
-        exact = torch.linalg.vector_norm(self.memory[found] - x.unsqueeze(1), dim=2)
+        exact: Tensor = torch.linalg.vector_norm(self.memory[found] - x.unsqueeze(1), dim=2)
         return exact.amin(1)
 
 
@@ -197,7 +197,9 @@ def clustering_scores(truth: Labels, found: Labels) -> dict[str, float]:
 
 def weighted_mean(layer: Tensor, logits: Tensor) -> Tensor:
     """Mean of a map (B, D, h, w) under the softmax of logits (B, 1, H, W): (B, D)."""
-    weights = F.adaptive_avg_pool2d(logits, layer.shape[-2:]).flatten(1).softmax(1)
+    weights = (
+        F.adaptive_avg_pool2d(logits, (layer.shape[-2], layer.shape[-1])).flatten(1).softmax(1)
+    )
     return (layer.flatten(2) * weights.unsqueeze(1)).sum(2)
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from research.pretraining.teachers import MEAN, STD, VIT_BLOCKS, ResNet18Trunk, load_resnet50
+from research.common.teachers import MEAN, STD, VIT_BLOCKS, ResNet18Trunk, load_resnet50
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -205,5 +205,5 @@ def load_networks(weights: Path, embedded: Path) -> dict[str, Network]:
         Embedded("embedded", own),
     ]
     for network in networks:
-        network.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return {n.name: n for n in networks}

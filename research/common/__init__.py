@@ -1,0 +1,1 @@
+"""What benchmarks and pretraining both need: networks, their measures, sets of regions."""
