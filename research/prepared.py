@@ -114,7 +114,7 @@ def prepare(
         parts: components given as objects; None = as configured.
         steps: of a published method; None = the product's own.
     """
-    work = Workspace.open(folder, config.localiser.mask_maps, inputs.dataset.skipped)
+    work = Workspace.open(folder, config.mask_outside_object, inputs.dataset.skipped)
     fit = Fit(config, inputs, work, parts, steps)
     scored = fit.score(fit.locate())
     return Prepared(fit, scored, fit.cut(scored))

@@ -181,7 +181,7 @@ class Sets:
         """NEU-Seg has no normal image: a memory of the patches that hold no defect."""
         if (folder / "detector.json").is_file():
             return
-        side = Config().detector.image_size
+        side = int(Config().detector.options.get("image_size", 256))
         patches = []
         for sample in self.others.samples:
             image = read_image(sample.path)

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from protoanomalyncd.config.checks import check_types, require
-
+from protoanomalyncd.core.checks import Range, check_types
 from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["Published"]
-
-_CHOICES = {
-    "mebin": ("default", "reference"),
-    "crops": ("default", "reference"),
-    "guidance": ("default", "reference"),
-    "recolouring": ("default", "reference"),
-    "sampling": ("every_crop", "weighted"),
-    "start": ("clusters", "drawn", "random"),
-    "pseudo_labels": ("adaptive", "soft"),
-    "entropy_over": ("novel", "all"),
-    "entropy_prior": ("start", "uniform"),
-}
 
 
 @dataclass(frozen=True)
@@ -64,12 +51,12 @@ class Published:
     guidance: Literal["default", "reference"] = "default"
     recolouring: Literal["default", "reference"] = "default"
     sampling: Literal["every_crop", "weighted"] = "every_crop"
-    n_heads: int = 1
+    n_heads: Annotated[int, Range(1)] = 1
     start: Literal["clusters", "drawn", "random"] = "clusters"
     reinit_after_training: bool = True
-    target_temperature_start: float | None = None
-    target_warmup_epochs: int = 0
-    target_warmup_step: int = 1
+    target_temperature_start: Annotated[float, Range(0, ends="()")] | None = None
+    target_warmup_epochs: Annotated[int, Range(0)] = 0
+    target_warmup_step: Annotated[int, Range(1)] = 1
     pseudo_labels: Literal["adaptive", "soft"] = "adaptive"
     normal_correction: bool = True
     generalised: bool = False
@@ -78,17 +65,6 @@ class Published:
 
     def __post_init__(self) -> None:
         check_types(self, "published.")
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            require(value in choices, f"published.{name}", " or ".join(choices), value)
-        start = self.target_temperature_start
-        require(
-            start is None or start > 0, "published.target_temperature_start", "above 0, null", start
-        )
-        lowest = {"n_heads": 1, "target_warmup_epochs": 0, "target_warmup_step": 1}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            require(value >= least, f"published.{name}", f"at least {least}", value)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Published:

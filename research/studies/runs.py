@@ -62,7 +62,7 @@ def run_row(
     Raises:
         DatasetError: no image has a class to compare with.
     """
-    masked, skipped = config.localiser.mask_maps, inputs.dataset.skipped
+    masked, skipped = config.mask_outside_object, inputs.dataset.skipped
     fit = Fit(config, inputs, Workspace.open(work, masked, skipped, progress), steps=steps)
     if row.method != "discover":
         return Run(_compare(inputs, _cluster(row, fit)), steps)
