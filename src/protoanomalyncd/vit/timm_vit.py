@@ -150,12 +150,14 @@ class ViTBackbone(TimmNetwork):
         if hidden is None:
             hidden = self._class_key_hidden
         for number, block in enumerate(model.blocks[:-1]):
-            guided = number >= first_guided
+            logits = row if number >= first_guided else None
             if hidden:
-                logits = row[:, None, 1:] if guided else None
-                all_tokens = guided_rows(block, all_tokens, 1, logits)
+                others = None if logits is None else logits[:, None, 1:]
+                all_tokens = guided_rows(block, all_tokens, 1, others)
+            elif logits is None and self._class_key_hidden:
+                all_tokens = block(all_tokens)  # as it was trained
             else:
-                all_tokens = _seeing_block(block, all_tokens, row if guided else None)
+                all_tokens = _seeing_block(block, all_tokens, logits)
         return Tokens(all_tokens[:, 0], all_tokens[:, 1:], row[:, 1:])
 
     def tail(self) -> nn.Module:

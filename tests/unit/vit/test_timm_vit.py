@@ -193,3 +193,16 @@ def test_many_tokens_give_what_few_tokens_give(make: Make, monkeypatch: pytest.M
     monkeypatch.setattr(timm_vit, "_WRITTEN_OUT", 1)
     fused = run(backbone, x, bias, GuidanceConfig(hide_class_key=False))
     torch.testing.assert_close(fused, written_out, **TOLERANCE)
+
+
+def test_unguided_blocks_of_the_embedded_network_are_its_own() -> None:
+    backbone = create_backbone("embedded")
+    x, model = backbone.preprocess(torch.randint(0, 256, (1, 64, 64, 3))), backbone.module()
+    n_patches = (64 // backbone.patch_size) ** 2
+    guidance = GuidanceConfig(share_of_blocks=0.01, hide_class_key=False)
+    found = backbone.tokens(x, torch.rand(1, n_patches), guidance)
+    with torch.no_grad():
+        expected = model.norm_pre(model._pos_embed(model.patch_embed(x)))  # type: ignore
+        for block in model.blocks[:-1]:  # type: ignore
+            expected = block(expected)
+    torch.testing.assert_close(found.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
