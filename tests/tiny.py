@@ -25,7 +25,7 @@ from protoanomalyncd.config import (
 )
 from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.datasets import load_dataset, read_mask
-from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.datasets.generated import Counts, generate, generate_labelled
 from protoanomalyncd.regions import DESCRIPTORS
 from protoanomalyncd.training import CropSet
 from protoanomalyncd.vit import GuidedEncoder, create_backbone
@@ -84,7 +84,11 @@ def tiny_config(network: Path, **changes: Any) -> Config:
 def tiny_images(folder: Path, n_per_type: int = 4, n_normal: int = 5) -> Path:
     """A generated product in the MVTec AD layout."""
     return generate(
-        folder, "leather", n_normal=n_normal, n_per_type=n_per_type, types=TYPES, size=SIDE
+        folder,
+        "leather",
+        counts=Counts(normal=n_normal, per_type=n_per_type),
+        types=TYPES,
+        size=SIDE,
     )
 
 

@@ -35,6 +35,7 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
+from protoanomalyncd.datasets.generated import Counts
 from protoanomalyncd.discovery.count.criteria import silhouettes, ward_partitions
 from protoanomalyncd.discovery.count.graph import (
     FEWEST,
@@ -185,7 +186,7 @@ def all_pools(data: Path, work: Path) -> Iterator[Pool]:
     for product in PRODUCTS:
         folder = work / product
         images = generate(
-            folder / "images", product, n_normal=40, n_per_type=EACH, n_good=EACH, seed=91
+            folder / "images", product, counts=Counts(normal=40, per_type=EACH, good=EACH), seed=91
         )
         yield found(product, load_dataset(images), "patch_memory", folder)
     for product in FAINT:
@@ -193,9 +194,7 @@ def all_pools(data: Path, work: Path) -> Iterator[Pool]:
         images = generate(
             folder / "images",
             product,
-            n_normal=40,
-            n_per_type=EACH,
-            n_good=EACH,
+            counts=Counts(normal=40, per_type=EACH, good=EACH),
             seed=92,
             strength=0.4,
         )

@@ -38,7 +38,7 @@ from protoanomalyncd.datasets import (
     read_mask,
     take_per_class,
 )
-from protoanomalyncd.datasets.generated import defect_types_of, generate, generate_labelled
+from protoanomalyncd.datasets.generated import Counts, defect_types_of, generate, generate_labelled
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
@@ -166,9 +166,7 @@ class Sets:
             generate(
                 folder / "images",
                 name,
-                n_normal=40,
-                n_per_type=12,
-                n_good=16,
+                counts=Counts(normal=40, per_type=12, good=16),
                 types=sorted(set(TYPES) & set(defect_types_of(name))),
                 seed=SEEDS_OF[name],
             )

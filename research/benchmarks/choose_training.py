@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from protoanomalyncd.config import Config, GuidanceConfig
 from protoanomalyncd.datasets import load_labelled, prepare_neu_seg, take_per_class
-from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.datasets.generated import Counts, generate, generate_labelled
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.prototypes import PrototypeHead
@@ -120,7 +120,9 @@ def neu_set(work: Path) -> TrialSet:
 
 def generated_set(product: str, work: Path, backbone: Backbone) -> TrialSet:
     """A generated product with the built-in detector's maps."""
-    images = generate(work / product, product=product, n_normal=60, n_per_type=14, seed=11)
+    images = generate(
+        work / product, product=product, counts=Counts(normal=60, per_type=14), seed=11
+    )
     parts = parts_of(Config(), backbone, "patch_memory")
     found = prepare(Config(), Inputs.read(images), work / f"{product}-work", parts)
     others = take_per_class(load_labelled(work / "neu-seg"), 40, seed=9)

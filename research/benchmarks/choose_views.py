@@ -27,7 +27,7 @@ import torch
 
 from protoanomalyncd.config import Config
 from protoanomalyncd.datasets import LabelledSet, load_labelled
-from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.datasets.generated import Counts, generate, generate_labelled
 from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.inputs import Inputs
@@ -147,7 +147,10 @@ def main() -> int:
         images, base = options.data, options.labelled
         if images is None:
             images = generate(
-                work / "wood", product="wood", n_normal=40, n_per_type=options.per_type, seed=11
+                work / "wood",
+                product="wood",
+                counts=Counts(normal=40, per_type=options.per_type),
+                seed=11,
             )
             base = generate_labelled(
                 work / "base", products=("leather",), n_per_type=options.labelled_per_type, seed=3

@@ -17,7 +17,7 @@ import torch
 
 from protoanomalyncd.config import Config, EmbeddingConfig, GuidanceConfig
 from protoanomalyncd.datasets import read_image
-from protoanomalyncd.datasets.generated import generate
+from protoanomalyncd.datasets.generated import Counts, generate
 from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.regions import guide_values
 from protoanomalyncd.regions.collect import crop_unlabelled
@@ -51,7 +51,11 @@ def draw(work: Path, options: argparse.Namespace) -> None:
     """Score generated images, and draw the first defective one."""
     config, backbone = Config(), create_backbone("embedded")
     images = generate(
-        work / "images", options.product, n_normal=12, n_per_type=2, types=options.types, seed=5
+        work / "images",
+        options.product,
+        counts=Counts(normal=12, per_type=2),
+        types=options.types,
+        seed=5,
     )
     parts = parts_of(config, backbone, "patch_memory")
     prepared = prepare(config, Inputs.read(images), work / "fit", parts)

@@ -41,6 +41,7 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
+from protoanomalyncd.datasets.generated import Counts
 from protoanomalyncd.discovery.count import CountData, estimate_count
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.pipeline.inputs import Inputs
@@ -261,9 +262,7 @@ class Bench:
         images = generate(
             self.cache / f"images-{product}",
             product,
-            n_normal=40,
-            n_per_type=14,
-            n_good=16,
+            counts=Counts(normal=40, per_type=14, good=16),
             types=FURTHER_TYPES,
             seed=71,
         )

@@ -34,7 +34,7 @@ from protoanomalyncd.datasets import (
     prepare_neu_seg,
     take_per_class,
 )
-from protoanomalyncd.datasets.generated import generate
+from protoanomalyncd.datasets.generated import Counts, generate
 from protoanomalyncd.discovery.classifier import RegionClassifier
 from protoanomalyncd.discovery.outliers import (
     RegionFeatures,
@@ -162,8 +162,7 @@ def prepare(name: str, work: Path, data: Path | None) -> Prepared:
         images = generate(
             work / "images",
             name,
-            n_per_type=14,
-            n_good=28,
+            counts=Counts(per_type=14, good=28),
             types=DRAWN_TYPES,
             seed=5,
             strength=DRAWN[name],

@@ -155,7 +155,7 @@ def compare(bench: Bench, parts: set[str]) -> None:
 
 def scale(bench: Bench) -> None:
     """The whole job on generated sets of growing size and of growing numbers of classes."""
-    from protoanomalyncd.datasets.generated import generate
+    from protoanomalyncd.datasets.generated import Counts, generate
 
     options = bench.options
     drawn = bench.work / f"drawn-{options.image_size}"
@@ -163,8 +163,7 @@ def scale(bench: Bench) -> None:
         generate(
             drawn,
             "leather",
-            n_normal=40,
-            n_per_type=DRAWN_PER_TYPE,
+            counts=Counts(normal=40, per_type=DRAWN_PER_TYPE),
             size=options.image_size,
             seed=0,
         )

@@ -21,7 +21,7 @@ from protoanomalyncd.anomaly_maps import create
 from protoanomalyncd.config import Component
 from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.datasets import Dataset, load_dataset
-from protoanomalyncd.datasets.generated import defect_types_of, generate
+from protoanomalyncd.datasets.generated import Counts, defect_types_of, generate
 from protoanomalyncd.vit import Backbone, create_backbone
 
 TYPES = ("burn", "chipped_edge", "contamination", "crack", "dent", "hole", "scratch", "stain")
@@ -59,9 +59,7 @@ def drawn(product: str, folder: Path, options: argparse.Namespace) -> Dataset:
         generate(
             folder / product,
             product,
-            n_normal=40,
-            n_per_type=options.n_per_type,
-            n_good=16,
+            counts=Counts(normal=40, per_type=options.n_per_type, good=16),
             types=sorted(set(TYPES) & set(defect_types_of(product))),
             size=options.size,
             seed=11,

@@ -6,17 +6,20 @@ images -> anomaly maps -> regions -> guided embeddings -> prototypes -> classes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 
+from protoanomalyncd.anomaly_maps import AnomalyMapSource
 from protoanomalyncd.catalogue import Catalogue
-from protoanomalyncd.config import Config
+from protoanomalyncd.config import Component, Config
 from protoanomalyncd.core.errors import NotFittedError
 from protoanomalyncd.core.records import Discovery, MapRange, Progress, Sample
 from protoanomalyncd.datasets import Dataset, LabelledSet
 from protoanomalyncd.deployment.export import export_model
 from protoanomalyncd.discovery.classifier import Classes, RegionClassifier
+from protoanomalyncd.discovery.outliers import OutlierScore
+from protoanomalyncd.localisation import ObjectLocaliser
 from protoanomalyncd.pipeline.fit import Fit
 from protoanomalyncd.pipeline.fitted_model import FittedModel
 from protoanomalyncd.pipeline.inputs import Inputs
@@ -30,6 +33,15 @@ from protoanomalyncd.vit import Backbone
 __all__ = ["ProtoAnomalyNCD"]
 
 
+class Components(TypedDict, total=False):
+    """What `ProtoAnomalyNCD` is made of: names, mappings (a name and options), or objects."""
+
+    backbone: str | Backbone | None
+    detector: str | Mapping[str, Any] | AnomalyMapSource | None
+    localiser: str | Mapping[str, Any] | ObjectLocaliser | None
+    outlier_score: str | Mapping[str, Any] | OutlierScore | None
+
+
 class ProtoAnomalyNCD:
     """Discovers the classes behind anomaly maps, and names new images by them.
 
@@ -37,10 +49,14 @@ class ProtoAnomalyNCD:
         config: every setting; the arguments below replace single ones.
         n_novel_classes: classes of the unlabelled set, its normal class included; ``"auto"`` =
             estimated (`discovery_.count` says how).
-        backbone: ``embedded``, ``local-dir:FOLDER`` or a timm name (which downloads), or an
-            instance of the `Backbone` protocol.
         seed: of every random choice.
         device: ``cpu``, ``cuda``, ...
+        backbone: ``embedded``, ``local-dir:FOLDER`` or a timm name (which downloads), or an
+            instance of the `Backbone` protocol.
+        detector: where anomaly maps come from: a name, a mapping (its ``name`` and options beside
+            it), or an instance of the `AnomalyMapSource` protocol.
+        localiser: where the object is: as `detector`, an `ObjectLocaliser`.
+        outlier_score: what is too strange to name: as `detector`, an `OutlierScore`.
 
     Attributes:
         model_: everything that was learned, frozen; a fit that fails leaves it as it was.
@@ -62,20 +78,25 @@ class ProtoAnomalyNCD:
         config: Config | None = None,
         *,
         n_novel_classes: int | Literal["auto"] | None = None,
-        backbone: str | Backbone | None = None,
         seed: int | None = None,
         device: str | None = None,
+        **components: Unpack[Components],
     ) -> None:
         config = config or Config()
-        if isinstance(backbone, str):
-            config = dataclasses.replace(
-                config, embedding=dataclasses.replace(config.embedding, backbone=backbone)
-            )
         given = {"n_novel_classes": n_novel_classes, "seed": seed, "device": device}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        self.config = dataclasses.replace(config, **chosen)  # type: ignore[arg-type]
+        changed: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        named: dict[str, Any] = {name: part for name, part in components.items() if _by_name(part)}
+        if "backbone" in named:
+            embedding = dataclasses.replace(config.embedding, backbone=named.pop("backbone"))
+            changed["embedding"] = embedding
+        if "outlier_score" in named:
+            score = Component.from_value(named.pop("outlier_score"))
+            changed["outliers"] = dataclasses.replace(config.outliers, score=score)
+        changed |= {name: Component.from_value(part) for name, part in named.items()}
+        self.config = dataclasses.replace(config, **changed)
         check_device(self.config.device)
-        self._parts = Parts(self.config, None if isinstance(backbone, str) else backbone)
+        given_objects: dict[str, Any] = {k: v for k, v in components.items() if not _by_name(v)}
+        self._parts = Parts(self.config, **given_objects)
         self.seconds_: dict[str, float] = {}
         self.history_: list[dict[str, float]] = []
         self._model: FittedModel | None = None
@@ -235,13 +256,32 @@ class ProtoAnomalyNCD:
         return export_model(self.model_, folder, kind, overwrite=overwrite)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> ProtoAnomalyNCD:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        localiser: Mapping[str, Any] | None = None,
+    ) -> ProtoAnomalyNCD:
         """Read what `save_pretrained` wrote.
+
+        Args:
+            folder: of the model.
+            device: instead of the one that it was fitted on.
+            localiser: where the networks of its object localiser are on this machine, such as
+                ``{"segmenter": "local-dir:models/sam3"}``; needed if it has one.
 
         Raises:
             ModelFormatError: the folder is incomplete, damaged, or of another version.
+            ConfigurationError: its localiser needs an option that was not given.
+            MissingDependencyError: a component's package is not installed.
         """
-        fitted = load_model(Path(folder), device)
+        fitted = load_model(Path(folder), device, localiser)
         model = cls(fitted.config)
         model._model = fitted
         return model
+
+
+def _by_name(part: object) -> bool:
+    """Whether a component is named, and not given as an object."""
+    return isinstance(part, str | Mapping)

@@ -11,7 +11,7 @@ from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.config import Config, TrainingConfig
 from protoanomalyncd.core.records import Skipped
 from protoanomalyncd.datasets import load_dataset
-from protoanomalyncd.datasets.generated import generate
+from protoanomalyncd.datasets.generated import Counts, generate
 from protoanomalyncd.deployment import Runtime
 
 
@@ -20,7 +20,11 @@ def test_a_model_of_the_default_settings_is_exported_and_classes_as_it_predicts(
 ) -> None:
     types = ("scratch", "hole", "stain")
     images = generate(
-        tmp_path / "images", "brushed_metal", n_normal=12, n_per_type=4, types=types, size=128
+        tmp_path / "images",
+        "brushed_metal",
+        counts=Counts(normal=12, per_type=4),
+        types=types,
+        size=128,
     )
     model = ProtoAnomalyNCD(Config(n_novel_classes=4, training=TrainingConfig(epochs=2)))
     model.fit(images)

@@ -141,14 +141,17 @@ def test_grounded_sam_interrupted_and_saved(
     assert found.evidence is not None
     assert any(found.evidence.load_object(i.name) is not None for i in found.images)
     model.save_pretrained(tmp_path / "model")
-    loaded = ProtoAnomalyNCD.from_pretrained(tmp_path / "model")
+    with pytest.raises(ConfigurationError, match=r"localiser\.box_detector: expected local-dir:"):
+        ProtoAnomalyNCD.from_pretrained(tmp_path / "model")  # a model keeps no places
+    networks = {name: localiser[name] for name in ("box_detector", "segmenter")}
+    loaded = ProtoAnomalyNCD.from_pretrained(tmp_path / "model", localiser=networks)
     samples = load_dataset(world.images).unlabelled
     assert results(loaded.predict(samples)) == results(found)
     alone = results(loaded.predict(samples[3:4]))
     assert alone == {name: results(found)[name] for name in alone}
 
     (folder / "config.json").unlink()  # on another machine the model is not there
-    moved = ProtoAnomalyNCD.from_pretrained(tmp_path / "model")
+    moved = ProtoAnomalyNCD.from_pretrained(tmp_path / "model", localiser=networks)
     with pytest.raises(ImportError, match="fetch all files of IDEA-Research/grounding-dino-tiny"):
         moved.predict(samples[:1])
 

@@ -15,26 +15,21 @@ __all__ = ["classify"]
 
 
 def classify(
-    exported: Path,
+    runtime: Runtime,
     images: Path,
     maps: Path,
     out: Path,
-    engine: str | None = None,
-    threads: int | None = None,
-    precision: str = "float32",
+    *,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Class the images of a folder and write the tables that `predict` writes.
 
     Args:
-        exported: folder made by `export`.
+        runtime: the exported model.
         images: folder of new images.
         maps: their anomaly maps.
         out: folder of the results.
-        engine: instead of the export's own.
-        threads: at most: as many images at a time.
-        precision: ``float32`` or ``bfloat16``.
         overwrite: replace earlier results.
         quiet: no progress bars.
 
@@ -43,7 +38,6 @@ def classify(
     """
     from rich.markup import escape
 
-    runtime = Runtime(exported, engine=engine, threads=threads, precision=precision)
     with (
         predictions_folder(out, overwrite) as staged,
         logging_to(staged.results / names.RUN_LOG),

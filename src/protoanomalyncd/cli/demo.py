@@ -8,7 +8,7 @@ from pathlib import Path
 from protoanomalyncd.cli.console import console
 from protoanomalyncd.cli.discover import discover
 from protoanomalyncd.config import Config
-from protoanomalyncd.datasets.generated import generate, generate_labelled
+from protoanomalyncd.datasets.generated import Counts, generate, generate_labelled
 from protoanomalyncd.pipeline.inputs import Inputs
 
 __all__ = ["DEMO_TYPES", "demo"]
@@ -33,8 +33,7 @@ def demo(out: Path, seed: int = 0, quiet: bool = False) -> Path:
     images = generate(
         out / "images",
         product=DEMO_PRODUCT,
-        n_normal=60,
-        n_per_type=16,
+        counts=Counts(normal=60, per_type=16),
         types=DEMO_TYPES,
         size=256,
         seed=seed,

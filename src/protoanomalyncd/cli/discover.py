@@ -75,13 +75,7 @@ def discover(
         logger.info("discover %s, configuration %s, resumed: %s", root, config.hash(), run.resumed)
         if run.resumed:
             console.print("going on with the interrupted run")
-        logger.info("anomaly maps: %s", detector)
-        if config.detector.name == AUTO and detector == "mutual_scoring":
-            console.print(
-                "no normal images (train/good) and no --maps: the images score one another; "
-                "with either of them weak defects are found better",
-                soft_wrap=True,
-            )
+        _tell_detector(config, detector)
         folders = {"maps": inputs.maps, "object_masks": inputs.object_masks}
         try:
             model.fit(
@@ -103,6 +97,17 @@ def discover(
         shutil.copyfile(log, run.results / names.RUN_LOG)
     _tell(model.discovery_, out)
     return out
+
+
+def _tell_detector(config: Config, detector: str) -> None:
+    """Say it where the choice may surprise."""
+    logger.info("anomaly maps: %s", detector)
+    if config.detector.name == AUTO and detector == "mutual_scoring":
+        console.print(
+            "no normal images (train/good) and no --maps: the images score one another; "
+            "with either of them weak defects are found better",
+            soft_wrap=True,
+        )
 
 
 def write_tables(folder: Path, discovery: Discovery, title: str) -> None:

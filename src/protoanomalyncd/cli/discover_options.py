@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from protoanomalyncd.cli.parser import ArgumentParser, Namespace, Subcommands
-from protoanomalyncd.cli.settings import merge_settings, parse_scalar, read_settings
+from protoanomalyncd.cli.settings import merge_settings, parse_scalar, read_settings, setting
 from protoanomalyncd.config import Config
 from protoanomalyncd.core.errors import ConfigurationError
 
@@ -78,13 +78,6 @@ def _setting(group: Any, flags: str, name: str, reason: str, metavar: str = "N")
 
 def _pair(name: str, text: str) -> tuple[str, Any]:
     return name, parse_scalar(text)
-
-
-def _set(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    return name, parse_scalar(value)
 
 
 def _inputs_and_output(parser: ArgumentParser) -> None:
@@ -228,7 +221,7 @@ def _the_rest(parser: ArgumentParser) -> None:
         "--set",
         dest="settings",
         action="append",
-        type=_set,
+        type=setting,
         metavar="NAME=VALUE",
         help="any other setting by its name in --print_config, such as embedding.patch_weight=0.3; "
         "--NAME VALUE is the same",

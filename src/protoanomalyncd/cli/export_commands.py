@@ -83,15 +83,9 @@ def run_export(options: Namespace) -> None:
 def run_classify(options: Namespace) -> None:
     """Run ``classify``."""
     from protoanomalyncd.cli.classify import classify
+    from protoanomalyncd.deployment.runtime import Runtime
 
-    classify(
-        options.exported,
-        options.images,
-        options.maps,
-        options.out,
-        options.engine,
-        options.threads,
-        options.precision,
-        options.overwrite,
-        options.quiet,
-    )
+    how = {"engine": options.engine, "threads": options.threads, "precision": options.precision}
+    runtime = Runtime(options.exported, **how)
+    switches = {"overwrite": options.overwrite, "quiet": options.quiet}
+    classify(runtime, options.images, options.maps, options.out, **switches)

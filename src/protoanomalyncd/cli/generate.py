@@ -53,13 +53,12 @@ def add_generate(commands: Subcommands) -> None:
 def run_generate(options: Namespace) -> None:
     """Run it and say where the images are."""
     from protoanomalyncd.cli.console import console
-    from protoanomalyncd.datasets.generated import generate
+    from protoanomalyncd.datasets.generated import Counts, generate
 
     out = generate(
         options.out,
         product=options.product,
-        n_normal=options.n_normal,
-        n_per_type=options.n_per_type,
+        counts=Counts(normal=options.n_normal, per_type=options.n_per_type),
         types=options.types,
         size=options.size,
         seed=options.seed,

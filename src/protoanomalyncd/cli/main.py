@@ -11,7 +11,8 @@ from protoanomalyncd.cli.export_commands import add_classify, add_export
 from protoanomalyncd.cli.generate import add_generate
 from protoanomalyncd.cli.parser import ArgumentParser, Namespace, Subcommands, guarded
 from protoanomalyncd.cli.prepare import add_prepare
-from protoanomalyncd.cli.settings import spelled_out
+from protoanomalyncd.cli.settings import setting, spelled_out
+from protoanomalyncd.core.errors import ConfigurationError
 
 __all__ = ["build_parser", "main"]
 
@@ -87,6 +88,15 @@ def _add_predict(commands: Subcommands) -> None:
         help="classes that results may name; default: as the model was fitted",
     )
     parser.add_argument("--device", help="instead of the model's own")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        type=setting,
+        metavar="localiser.OPTION=VALUE",
+        help="where the networks of the model's object localiser are on this machine; "
+        "--localiser.segmenter local-dir:FOLDER is the same",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=_run_predict)
@@ -122,18 +132,23 @@ def _run_demo(options: Namespace) -> None:
 
 def _run_predict(options: Namespace) -> None:
     from protoanomalyncd.cli.predict import predict
+    from protoanomalyncd.estimator import ProtoAnomalyNCD
+    from protoanomalyncd.pipeline.inputs import Inputs
 
-    predict(
-        options.model,
-        options.images,
-        options.out,
-        options.maps,
-        options.classes,
-        options.device,
-        options.overwrite,
-        options.quiet,
-        object_masks=options.object_masks,
+    places = dict(options.settings or [])
+    odd = [name for name in places if not name.startswith("localiser.")]
+    if odd:
+        raise ConfigurationError(
+            f"predict: expected no setting but the localiser's networks, got {odd[0]}; a model "
+            "keeps what it was fitted with"
+        )
+    networks = {name.removeprefix("localiser."): value for name, value in places.items()}
+    model = ProtoAnomalyNCD.from_pretrained(
+        options.model, device=options.device, localiser=networks
     )
+    inputs = Inputs.read(options.images, None, options.maps, options.object_masks)
+    switches = {"overwrite": options.overwrite, "quiet": options.quiet}
+    predict(model, inputs, options.out, options.classes, **switches)
 
 
 def _run_evaluate(options: Namespace) -> None:

@@ -9,9 +9,9 @@ from rich.markup import escape
 from protoanomalyncd.cli.console import console, logging_to, progress_bars, show_notes, show_skipped
 from protoanomalyncd.cli.discover import write_tables
 from protoanomalyncd.cli.results import predictions_folder, refuse_nothing
-from protoanomalyncd.datasets import load_dataset
 from protoanomalyncd.discovery.classifier import Classes
 from protoanomalyncd.estimator import ProtoAnomalyNCD
+from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.reports.describe import describe_classes
 from protoanomalyncd.reports.summary import summary_table
 from protoanomalyncd.storage import names
@@ -20,42 +20,42 @@ __all__ = ["predict"]
 
 
 def predict(
-    model: Path,
-    images: Path,
+    model: ProtoAnomalyNCD,
+    inputs: Inputs,
     out: Path,
-    maps: Path | None = None,
     classes: Classes | None = None,
-    device: str | None = None,
+    *,
     overwrite: bool = False,
     quiet: bool = False,
-    object_masks: Path | None = None,
 ) -> Path:
-    """Class the images of a folder and write tables and a report.
+    """Class images and write tables and a report.
 
     Args:
-        model: folder of a saved model (RUN/model).
-        images: folder of new images.
+        model: fitted or loaded.
+        inputs: new images, and their maps and object masks where the model was fitted with some.
         out: folder of the results.
-        maps: anomaly maps of the new images; needed if the model was fitted with maps.
         classes: ``novel`` or ``all``; None = as the model was fitted.
-        device: instead of the model's.
         overwrite: replace earlier results.
         quiet: no progress bars.
-        object_masks: object masks of the new images; needed if the model was fitted with some.
 
     Returns:
         `out`.
     """
-    fitted = ProtoAnomalyNCD.from_pretrained(model, device=device)
-    dataset = load_dataset(images)
+    dataset = inputs.dataset
     with (
         predictions_folder(out, overwrite) as staged,
         logging_to(staged.results / names.RUN_LOG),
         progress_bars(quiet) as on_progress,
     ):
-        folders = {"maps": maps, "object_masks": object_masks, "work_dir": staged.work}
-        found = fitted.predict(dataset, **folders, classes=classes, on_progress=on_progress)
-        refuse_nothing(found, images)
+        found = model.predict(
+            dataset,
+            maps=inputs.maps,
+            object_masks=inputs.object_masks,
+            classes=classes,
+            work_dir=staged.work,
+            on_progress=on_progress,
+        )
+        refuse_nothing(found, dataset.root)
         show_skipped(found.skipped)
         show_notes(found.notes)
         write_tables(staged.results, found, f"Defect classes in {dataset.root.name}")

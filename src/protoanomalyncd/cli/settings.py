@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 
 from protoanomalyncd.core.errors import ConfigurationError
 
-__all__ = ["merge_settings", "parse_scalar", "read_settings", "spelled_out"]
+__all__ = ["merge_settings", "parse_scalar", "read_settings", "setting", "spelled_out"]
 
 COMPONENTS = ("detector", "localiser", "outliers.score")
 """Settings that name a component and hold its options."""
@@ -58,6 +59,18 @@ def parse_scalar(text: str) -> Any:
     # A prompt with a colon is no mapping, a name like 2024-01-01 no date.
     plain = value is None or isinstance(value, bool | int | float | list)
     return value if plain or text.startswith("{") else text
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` of ``--set``, as an argument's type.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, parse_scalar(value)
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:

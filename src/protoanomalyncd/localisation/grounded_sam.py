@@ -7,6 +7,7 @@ which boxes are taken, and how their masks become one, is *ours* (`shapes`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,12 +18,9 @@ from protoanomalyncd.core.records import FloatArray, ImageArray, MaskArray
 from protoanomalyncd.localisation.loading import load_model, model_type
 from protoanomalyncd.localisation.prompted import PromptedLocaliser
 from protoanomalyncd.localisation.registry import register_localiser
-from protoanomalyncd.localisation.shapes import ObjectRules, choose_objects, clip_boxes
+from protoanomalyncd.localisation.shapes import choose_objects, clip_boxes
 
 __all__ = ["GroundedSAM"]
-
-SCORE_THRESHOLD = 0.35
-"""Grounding DINO's own threshold of a box."""
 
 _DETECTORS = "IDEA-Research/grounding-dino-tiny"
 _SEGMENTERS = "facebook/sam-vit-base or facebook/sam2.1-hiera-tiny"
@@ -37,62 +35,30 @@ _CLASSES = {
 
 
 @register_localiser("grounded_sam")
+@dataclass(kw_only=True, eq=False)
 class GroundedSAM(PromptedLocaliser):
     """Grounding DINO's boxes, SAM's or SAM 2's masks.
 
     Args:
-        prompt: what the object is called, in English; several names are separated by full stops:
-            "washer. gear".
         box_detector: Grounding DINO: ``local-dir:FOLDER``, or the name of a model on the hub,
             which downloads it.
         segmenter: SAM or SAM 2, as `box_detector`; its ``config.json`` says which.
-        score_threshold: least score of a box; None = `SCORE_THRESHOLD`.
-        max_objects: see `ObjectRules`, as for the five that follow.
-        max_box_area: from which on a candidate is the background.
-        min_area: least share of the image.
-        largest_component: only the largest piece.
-        fill_holes: holes belong to the object.
-        margin: growth of the mask.
-        device: where both networks run.
+        **options: those of `PromptedLocaliser` and `ObjectRules`.
     """
 
     name: ClassVar[str] = "grounded_sam"
 
-    def __init__(
-        self,
-        prompt: str,
-        box_detector: str,
-        segmenter: str,
-        score_threshold: float | None = None,
-        max_objects: int = 10,
-        max_box_area: float = 0.95,
-        min_area: float = 0.01,
-        largest_component: bool = False,
-        fill_holes: bool = True,
-        margin: float = 0.01,
-        device: str = "cpu",
-    ) -> None:
-        rules = ObjectRules(
-            max_objects, max_box_area, min_area, largest_component, fill_holes, margin
-        )
-        threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
-        super().__init__(prompt, threshold, rules, device)
-        self._detector_source, self._segmenter_source = box_detector, segmenter
-        self._detector: tuple[Any, Any] | None = None
-        self._segmenter: tuple[Any, Any] | None = None
+    usual_threshold: ClassVar[float] = 0.35
+    """Grounding DINO's own threshold of a box."""
+    networks: ClassVar[tuple[str, ...]] = ("box_detector", "segmenter")
 
-    def arguments(self) -> dict[str, Any]:
-        """All but the device. A local folder is saved by its name: `predict` needs it too."""
-        return self._common_arguments() | {
-            "box_detector": self._detector_source,
-            "segmenter": self._segmenter_source,
-        }
+    box_detector: str
+    segmenter: str
 
     def _load(self) -> None:
-        if self._detector is None:
-            self._detector = self._load_one("box_detector", self._detector_source, _DETECTORS)
-        if self._segmenter is None:
-            self._segmenter = self._load_one("segmenter", self._segmenter_source, _SEGMENTERS)
+        for role, examples in (("box_detector", _DETECTORS), ("segmenter", _SEGMENTERS)):
+            if role not in self._loaded:
+                self._loaded[role] = self._load_one(role, getattr(self, role), examples)
 
     def _load_one(self, role: str, source: str, examples: str) -> tuple[Any, Any]:
         setting = f"localiser.{role}"
@@ -101,7 +67,7 @@ class GroundedSAM(PromptedLocaliser):
             raise ConfigurationError(
                 f"{setting}: expected a model such as {examples}, got {source!r}, a {kind!r}"
             )
-        return load_model(setting, source, _CLASSES[kind], self._device)
+        return load_model(setting, source, _CLASSES[kind], self.device)
 
     def _masks(self, image: ImageArray) -> MaskArray:
         boxes = self._boxes(image)
@@ -112,33 +78,29 @@ class GroundedSAM(PromptedLocaliser):
     @torch.inference_mode()
     def _boxes(self, image: ImageArray) -> FloatArray:
         """Boxes (n, 4) [px] of the objects, the surest first."""
-        assert self._detector is not None  # noqa: S101 - `locate` has loaded it
-        model, processor = self._detector
+        model, processor = self._loaded["box_detector"]
         inputs = processor(images=image, text=[list(self._names)], return_tensors="pt")
-        outputs = model(**inputs.to(self._device))
+        outputs = model(**inputs.to(self.device))
         height, width = image.shape[:2]
         found = processor.post_process_grounded_object_detection(
             outputs,
             inputs["input_ids"],
-            threshold=self._score_threshold,
+            threshold=self._threshold,
             target_sizes=[(height, width)],
         )[0]
         boxes = clip_boxes(found["boxes"].cpu().numpy(), height, width)
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        chosen = choose_objects(
-            found["scores"].cpu().numpy(), areas / (height * width), self._rules
-        )
+        chosen = choose_objects(found["scores"].cpu().numpy(), areas / (height * width), self)
         return boxes[chosen]
 
     @torch.inference_mode()
     def _segment(self, image: ImageArray, boxes: FloatArray) -> MaskArray:
         """Masks (n, H, W) of boxes (n, 4)."""
-        assert self._segmenter is not None  # noqa: S101 - `locate` has loaded it
-        model, processor = self._segmenter
+        model, processor = self._loaded["segmenter"]
         inputs = processor(images=image, input_boxes=[boxes.tolist()], return_tensors="pt")
         outputs = model(
-            pixel_values=inputs["pixel_values"].to(self._device),
-            input_boxes=inputs["input_boxes"].to(self._device, torch.float32),
+            pixel_values=inputs["pixel_values"].to(self.device),
+            input_boxes=inputs["input_boxes"].to(self.device, torch.float32),
             multimask_output=False,
         )
         sizes = [inputs["original_sizes"]]

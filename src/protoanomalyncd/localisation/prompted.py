@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from protoanomalyncd.core.checks import Range, typed
+from protoanomalyncd.core.checks import Range
 from protoanomalyncd.core.records import ImageArray, MaskArray, Sample, Skipped
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.images import read_image
@@ -19,29 +20,41 @@ from protoanomalyncd.localisation.shapes import ObjectRules, tidy
 __all__ = ["PromptedLocaliser"]
 
 
-class PromptedLocaliser(ABC):
+@dataclass(kw_only=True, eq=False)
+class PromptedLocaliser(ObjectRules, ABC):
     """Reads the images, asks the network for object masks, and unites them.
 
     Images go through the network one at a time, so that a mask is the same alone and among others.
 
     Args:
-        prompt: what the object is called.
-        score_threshold: least score.
-        rules: what counts as the object.
+        prompt: what the object is called, in English; several names are separated by full stops:
+            "washer. gear".
+        score_threshold: least score of an object; None = the network's usual one.
         device: where the network runs.
     """
 
     name: ClassVar[str]
     precomputed: ClassVar[bool] = False
+    usual_threshold: ClassVar[float]
+    networks: ClassVar[tuple[str, ...]]
+    """Options that name networks. They belong to a machine, so no model keeps them."""
 
-    def __init__(
-        self, prompt: str, score_threshold: float, rules: ObjectRules, device: str
-    ) -> None:
-        self._names = names_of(prompt)
-        threshold = Annotated[float, Range(0, 1)]
-        self._score_threshold = typed(score_threshold, threshold, "localiser.score_threshold")
-        self._rules = rules
-        self._device = device
+    prompt: str
+    score_threshold: Annotated[float, Range(0, 1)] | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._names = names_of(self.prompt)
+        given = self.score_threshold
+        self._threshold = self.usual_threshold if given is None else given
+        self._loaded: dict[str, tuple[Any, Any]] = {}
+
+    def arguments(self) -> dict[str, Any]:
+        """All options but device and networks."""
+        left_out = ("device", *self.networks)
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        return own | {"prompt": ". ".join(self._names), "score_threshold": self._threshold}
 
     @abstractmethod
     def _load(self) -> None:
@@ -74,27 +87,14 @@ class PromptedLocaliser(ABC):
             return Located(
                 None,
                 f"no object found for {called} with a score of at least "
-                f"{self._score_threshold:g}; the whole image is used",
+                f"{self._threshold:g}; the whole image is used",
             )
         united = np.asarray(masks.any(axis=0))
-        if float(united.mean()) < self._rules.min_area or not united.any():
+        if float(united.mean()) < self.min_area or not united.any():
             return Located(
                 None,
-                f"what was found for {called} covers less than {self._rules.min_area:.2%} of the "
+                f"what was found for {called} covers less than {self.min_area:.2%} of the "
                 "image (localiser.min_area); the whole image is used",
             )
-        mask = tidy(united, self._rules)
+        mask = tidy(united, self)
         return Located(None if mask.all() else mask)
-
-    def _common_arguments(self) -> dict[str, Any]:
-        """Settings of this class, as the constructors of the localisers take them."""
-        return {
-            "prompt": ". ".join(self._names),
-            "score_threshold": self._score_threshold,
-            "max_objects": self._rules.max_objects,
-            "max_box_area": self._rules.max_box_area,
-            "min_area": self._rules.min_area,
-            "largest_component": self._rules.largest_component,
-            "fill_holes": self._rules.fill_holes,
-            "margin": self._rules.margin,
-        }

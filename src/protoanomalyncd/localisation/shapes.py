@@ -18,9 +18,9 @@ from protoanomalyncd.core.records import FloatArray, MaskArray
 __all__ = ["ObjectRules", "choose_objects", "clip_boxes", "fill_holes", "largest_piece", "tidy"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(kw_only=True, eq=False)
 class ObjectRules:
-    """What counts as the object.
+    """What counts as the object; options of every localiser that asks a network.
 
     Args:
         max_objects: most objects taken in an image, the surest first.

@@ -12,6 +12,7 @@ fitted it are not written.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,21 @@ def save_model(model: FittedModel, folder: Path) -> Path:
     return folder
 
 
-def load_model(folder: Path, device: str | None = None) -> FittedModel:
+def load_model(
+    folder: Path, device: str | None = None, localiser: Mapping[str, Any] | None = None
+) -> FittedModel:
     """Read a model.
 
     Args:
         folder: written by `save_model`.
         device: instead of the one that it was fitted on.
+        localiser: options that a model does not keep: where the networks of its object localiser
+            are on this machine (``box_detector``, ``segmenter``).
 
     Raises:
         ModelFormatError: the folder is incomplete, damaged, or of another version.
+        ConfigurationError: its localiser needs an option that was not given, or lacks a given one.
+        MissingDependencyError: a component's package is not installed.
     """
     if not (folder / MODEL_CONFIG).is_file():
         raise ModelFormatError(
@@ -84,7 +91,7 @@ def load_model(folder: Path, device: str | None = None) -> FittedModel:
             "or fit again"
         )
     try:
-        return _build(values, folder, device)
+        return _build(values, folder, device, dict(localiser or {}))
     except ProtoAnomalyNCDError:
         raise
     except (
@@ -102,18 +109,22 @@ def load_model(folder: Path, device: str | None = None) -> FittedModel:
         ) from error
 
 
-def _build(values: dict[str, Any], folder: Path, device: str | None) -> FittedModel:
+def _build(
+    values: dict[str, Any], folder: Path, device: str | None, places: dict[str, Any]
+) -> FittedModel:
     config = Config.from_dict(values["config"] | ({} if device is None else {"device": device}))
     tensors, learned = (_own_tensors(folder, name, values) for name in _FILES)
     classifier = _classifier(values, config, tensors)
     backbone, device = classifier.encoder.backbone, config.device
     detector = DETECTORS.restore(values["detector"], backbone=backbone, device=device)
     detector.load_state(learned)
+    found = values["localiser"]
+    found = {**found, "arguments": {**found["arguments"], **places}}
     return FittedModel(
         config,
         tuple(values["base_classes"]),
         detector,
-        LOCALISERS.restore(values["localiser"], device=device),
+        LOCALISERS.restore(found, device=device),
         MapRange(**values["map_range"]),
         classifier,
         Catalogue.from_dict(values["catalogue"]),

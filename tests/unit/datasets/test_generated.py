@@ -22,7 +22,7 @@ from protoanomalyncd.datasets import (
     read_mask,
     render,
 )
-from protoanomalyncd.datasets.generated import object_mask
+from protoanomalyncd.datasets.generated import Counts, object_mask
 
 PAIRS = [(product, kind) for product in PRODUCTS for kind in defect_types_of(product)]
 FURTHER = [
@@ -139,7 +139,11 @@ def hashes(root: Path) -> dict[str, str]:
 
 def test_generate_writes_the_mvtec_layout(tmp_path: Path) -> None:
     root = generate(
-        tmp_path / "a", "wood", n_normal=3, n_per_type=2, types=["hole", "crack"], size=48, n_good=1
+        tmp_path / "a",
+        "wood",
+        counts=Counts(normal=3, per_type=2, good=1),
+        types=["hole", "crack"],
+        size=48,
     )
     data = load_dataset(root)
     assert data.skipped == ()
@@ -156,11 +160,11 @@ def test_generate_writes_the_mvtec_layout(tmp_path: Path) -> None:
 
 
 def test_further_types_are_drawn_only_where_they_are_named(tmp_path: Path) -> None:
-    usual = generate(tmp_path / "a", "wood", n_normal=1, n_per_type=1, size=32)
+    usual = generate(tmp_path / "a", "wood", counts=Counts(normal=1, per_type=1), size=32)
     drawn = {s.label for s in load_dataset(usual).unlabelled}
     assert drawn == {"good", *defect_types_of("wood")}
     named = generate(
-        tmp_path / "b", "wood", n_normal=1, n_per_type=1, types=["rust", "hole"], size=32
+        tmp_path / "b", "wood", counts=Counts(normal=1, per_type=1), types=["rust", "hole"], size=32
     )
     assert {s.label for s in load_dataset(named).unlabelled} == {"good", "hole", "rust"}
     shared = hashes(usual).items() & hashes(named).items()
@@ -169,20 +173,30 @@ def test_further_types_are_drawn_only_where_they_are_named(tmp_path: Path) -> No
 
 def test_an_image_does_not_depend_on_the_others(tmp_path: Path) -> None:
     few = hashes(
-        generate(tmp_path / "a", "tile", n_normal=2, n_per_type=1, types=["dent"], size=48)
+        generate(
+            tmp_path / "a", "tile", counts=Counts(normal=2, per_type=1), types=["dent"], size=48
+        )
     )
     many = hashes(
-        generate(tmp_path / "b", "tile", n_normal=3, n_per_type=2, types=["dent", "hole"], size=48)
+        generate(
+            tmp_path / "b",
+            "tile",
+            counts=Counts(normal=3, per_type=2),
+            types=["dent", "hole"],
+            size=48,
+        )
     )
     assert few.items() < many.items()
     other = generate(
-        tmp_path / "c", "tile", n_normal=2, n_per_type=1, types=["dent"], size=48, seed=1
+        tmp_path / "c", "tile", counts=Counts(normal=2, per_type=1), types=["dent"], size=48, seed=1
     )
     assert not set(hashes(other).values()) & set(few.values())
 
 
 def test_object_masks_lie_beside_the_images_of_objects(tmp_path: Path) -> None:
-    tile = generate(tmp_path / "a", "tile", n_normal=1, n_per_type=1, types=["hole"], size=48)
+    tile = generate(
+        tmp_path / "a", "tile", counts=Counts(normal=1, per_type=1), types=["hole"], size=48
+    )
     names = {
         p.relative_to(tile / "object_masks").as_posix() for p in tile.rglob("object_*/**/*.png")
     }
@@ -196,7 +210,8 @@ def test_object_masks_lie_beside_the_images_of_objects(tmp_path: Path) -> None:
             assert (defect & where).sum() >= 0.9 * defect.sum()
     assert object_mask("wood") is None
     assert not (
-        generate(tmp_path / "b", "wood", n_normal=1, n_per_type=1, size=32) / "object_masks"
+        generate(tmp_path / "b", "wood", counts=Counts(normal=1, per_type=1), size=32)
+        / "object_masks"
     ).exists()
 
 
@@ -205,7 +220,12 @@ def test_faint_defects_leave_the_normal_images_as_they_were(tmp_path: Path) -> N
         out = tmp_path / name
         return hashes(
             generate(
-                out, "tile", n_normal=1, n_per_type=1, types=["dent"], size=48, strength=strength
+                out,
+                "tile",
+                counts=Counts(normal=1, per_type=1),
+                types=["dent"],
+                size=48,
+                strength=strength,
             )
         )
 
@@ -218,7 +238,7 @@ def test_faint_defects_leave_the_normal_images_as_they_were(tmp_path: Path) -> N
 def test_generate_twice(tmp_path: Path) -> None:
     def make(seed: int) -> Path:
         return generate(
-            tmp_path / "a", n_normal=1, n_per_type=1, types=["dent"], size=32, seed=seed
+            tmp_path / "a", counts=Counts(normal=1, per_type=1), types=["dent"], size=32, seed=seed
         )
 
     before = {p: p.stat().st_mtime_ns for p in make(0).rglob("*.png")}
@@ -250,7 +270,7 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="at least one defect type"):
         generate(tmp_path / "a", "wood", types=[])
     with pytest.raises(ConfigurationError, match="n_per_type"):
-        generate(tmp_path / "a", "wood", n_per_type=0)
+        generate(tmp_path / "a", "wood", counts=Counts(per_type=0))
     with pytest.raises(ConfigurationError, match="strength"):
         generate(tmp_path / "a", "wood", strength=0)
     with pytest.raises(ConfigurationError, match="at least 2 types"):

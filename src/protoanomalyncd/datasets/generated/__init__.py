@@ -29,12 +29,13 @@ from protoanomalyncd.datasets.generated.picture import (
     object_mask,
     render,
 )
-from protoanomalyncd.datasets.generated.writer import generate, generate_labelled
+from protoanomalyncd.datasets.generated.writer import Counts, generate, generate_labelled
 
 __all__ = [
     "DEFECT_TYPES",
     "FURTHER_TYPES",
     "PRODUCTS",
+    "Counts",
     "defect_types_of",
     "generate",
     "generate_labelled",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from protoanomalyncd.core.checks import Range, check_types
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.datasets.generated.picture import (
     FURTHER_TYPES,
@@ -16,19 +19,35 @@ from protoanomalyncd.datasets.generated.picture import (
 )
 from protoanomalyncd.datasets.staging import build_folder, write_image, write_mask
 
-__all__ = ["generate", "generate_labelled"]
+__all__ = ["Counts", "generate", "generate_labelled"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images a generated set holds.
+
+    Args:
+        normal: images of ``train/good``.
+        per_type: images of each ``test/<type>``.
+        good: images of ``test/good``; None = as `per_type`.
+    """
+
+    normal: Annotated[int, Range(0)] = 40
+    per_type: Annotated[int, Range(1)] = 12
+    good: Annotated[int, Range(0)] | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self, "number of images: ")
 
 
 def generate(
     out: str | Path,
     product: str = "washer",
     *,
-    n_normal: int = 40,
-    n_per_type: int = 12,
+    counts: Counts | None = None,
     types: Sequence[str] | None = None,
     size: int = 256,
     seed: int = 0,
-    n_good: int | None = None,
     strength: float = 1.0,
 ) -> Path:
     """Write a data set in the MVTec AD layout, masks included; ``object_masks/`` for objects.
@@ -39,12 +58,10 @@ def generate(
     Args:
         out: folder to write; appears only when complete.
         product: one of `PRODUCTS`.
-        n_normal: images of ``train/good``.
-        n_per_type: images of each ``test/<type>``.
+        counts: how many images; None = the defaults of `Counts`.
         types: defect types; None = the usual ones that the product can have.
         size: side of the images [px].
         seed: of the whole set.
-        n_good: images of ``test/good``; None = `n_per_type`.
         strength: contrast of the defects, above 0 to 1, as in `render`.
 
     Returns:
@@ -54,13 +71,9 @@ def generate(
         ConfigurationError: an unknown product or type, or a number out of range.
         OutputError: `out` holds other files, or cannot be written.
     """
-    kinds = _types([product], types)
-    n_good = n_per_type if n_good is None else n_good
-    if n_normal < 0 or n_good < 0 or n_per_type < 1:
-        raise ConfigurationError(
-            "expected n_normal and n_good of at least 0 and n_per_type of at least 1, got "
-            f"{n_normal}, {n_good}, {n_per_type}"
-        )
+    kinds, counts = _types([product], types), counts or Counts()
+    n_normal, n_per_type = counts.normal, counts.per_type
+    n_good = n_per_type if counts.good is None else counts.good
     identity: dict[str, object] = {
         "data_set": "generated",
         "product": product,
@@ -72,11 +85,11 @@ def generate(
     identity |= {} if strength == 1 else {"strength": strength}
 
     def fill(staging: Path) -> tuple[dict[str, int], dict[str, int]]:
-        counts = {"train/good": n_normal, "test/good": n_good}
-        counts |= {f"test/{kind}": n_per_type for kind in kinds}
-        for place, count in counts.items():
+        numbers = {"train/good": n_normal, "test/good": n_good}
+        numbers |= {f"test/{kind}": n_per_type for kind in kinds}
+        for place, count in numbers.items():
             _write_place(staging, place, count, product, (size, strength), seed)
-        return counts, {}
+        return numbers, {}
 
     return build_folder(Path(out), identity, fill).root
 
