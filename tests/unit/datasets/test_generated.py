@@ -269,7 +269,7 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
         generate(tmp_path / "a", "wood", types=["chipped_edge"])
     with pytest.raises(ConfigurationError, match="at least one defect type"):
         generate(tmp_path / "a", "wood", types=[])
-    with pytest.raises(ConfigurationError, match="n_per_type"):
+    with pytest.raises(ConfigurationError, match="per_type: expected at least 1, got 0"):
         generate(tmp_path / "a", "wood", counts=Counts(per_type=0))
     with pytest.raises(ConfigurationError, match="strength"):
         generate(tmp_path / "a", "wood", strength=0)

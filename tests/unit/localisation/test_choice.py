@@ -41,7 +41,11 @@ def test_a_folder_of_masks_comes_before_the_default(tmp_path: Path) -> None:
         ),
         (Component("sam3", {"box_detector": "x"}), None, "sam3 has no option 'box_detector'; its"),
         (Component("none", {"prompt": "x"}), None, "none has no option 'prompt'; it has no opt"),
-        (sam3(score_threshold=1.1), None, r"localiser.score_threshold: expected in \[0, 1\], got"),
+        (
+            sam3(score_threshold=1.1),
+            None,
+            r"localiser.score_threshold: expected in \[0, 1\] or null, got",
+        ),
         (sam3(max_objects=1.5), None, "localiser.max_objects: expected a whole number, got 1.5"),
         (sam3(max_objects=0), None, "localiser.max_objects: expected at least 1, got 0"),
         (sam3(max_box_area=0.0), None, r"localiser.max_box_area: expected in \(0, 1\], got 0"),
@@ -87,7 +91,9 @@ def test_every_setting_reaches_the_localiser() -> None:
         "margin": 0.1,
     }
     found = choose_localiser(Component("grounded_sam", options), "x", None, "cpu")
-    assert found.arguments() == options
+    networks = {name: options.pop(name) for name in ("box_detector", "segmenter")}
+    assert found.arguments() == options  # those of the machine are no model's
+    assert {name: getattr(found, name) for name in networks} == networks
 
 
 def test_a_prediction_uses_what_was_fitted(tmp_path: Path) -> None:
