@@ -44,7 +44,7 @@ def test_a_folder_of_masks_comes_before_the_default(tmp_path: Path) -> None:
         (
             sam3(score_threshold=1.1),
             None,
-            r"localiser.score_threshold: expected in \[0, 1\] or null, got",
+            r"score_threshold: expected in \[0, 1\] or null, got",
         ),
         (sam3(max_objects=1.5), None, "localiser.max_objects: expected a whole number, got 1.5"),
         (sam3(max_objects=0), None, "localiser.max_objects: expected at least 1, got 0"),

@@ -125,7 +125,7 @@ def test_a_box_around_everything_is_the_background_unless_alone(
     ):
         localiser = _grounded(checkpoints)
         _locate(localiser, sample)
-            found = {"boxes": torch.tensor(boxes), "scores": torch.tensor([0.9, 0.8][: len(boxes)])}
+        found = {"boxes": torch.tensor(boxes), "scores": torch.tensor([0.9, 0.8][: len(boxes)])}
         monkeypatch.setattr(
             localiser._loaded["box_detector"][1],
             "post_process_grounded_object_detection",
@@ -140,7 +140,8 @@ def test_every_name_of_a_prompt_reaches_the_detector(
     localiser = _grounded(checkpoints, prompt="Washer.  metal   GEAR")
     assert localiser.arguments()["prompt"] == "washer. metal gear"
     _locate(localiser, sample)
-    inputs = localiser._loaded["box_detector"][1](images=_image(sample), text=[list(localiser._names)])
+    processor, names = localiser._loaded["box_detector"][1], list(localiser._names)
+    inputs = processor(images=_image(sample), text=[names])
     # [CLS] washer . metal gear . [SEP]: the separators that Grounding DINO looks for
     assert np.asarray(inputs["input_ids"]).tolist() == [[101, 200, 1012, 202, 201, 1012, 102]]
     other = _grounded(checkpoints, prompt="object")
