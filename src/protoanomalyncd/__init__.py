@@ -6,9 +6,11 @@
 >>> model.report("report.html")                                               # doctest: +SKIP
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from protoanomalyncd.core import errors
 from protoanomalyncd.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from protoanomalyncd.estimator import ProtoAnomalyNCD
 
 __version__ = VERSION
+sys.modules[f"{__name__}.errors"] = errors
+"""Where users import errors from; the ground floor is where they stand."""
 
 __all__ = [
     "Config",
@@ -29,6 +33,7 @@ __all__ = [
     "RegionResult",
     "Sample",
     "__version__",
+    "errors",
 ]
 
 _HOMES = {

@@ -43,7 +43,7 @@ def whitening_of(normal: Tensor, shrinkage: float) -> tuple[Tensor, Tensor] | No
         m (D,) and the symmetric matrix (D, D), in the precision of the input; None where the rows
         are all alike, or there are none.
     """
-    z = normal.double()
+    z = normal.to("cpu", torch.float64)  # some accelerators know no float64
     if len(z) == 0:
         return None
     centre = z.mean(dim=0)
@@ -52,6 +52,6 @@ def whitening_of(normal: Tensor, shrinkage: float) -> tuple[Tensor, Tensor] | No
     scale = covariance.trace() / z.shape[1]
     if scale <= torch.finfo(torch.float32).eps ** 2:
         return None
-    identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    identity = torch.eye(z.shape[1], dtype=z.dtype)
     matrix = inverse_root(covariance / scale + shrinkage * identity)
-    return centre.to(normal.dtype), matrix.to(normal.dtype)
+    return centre.to(normal), matrix.to(normal)
