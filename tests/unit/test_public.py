@@ -13,6 +13,6 @@ def test_everything_public_is_there() -> None:
 def test_errors_have_a_public_name() -> None:
     from protoanomalyncd.errors import ImageError  # type: ignore[import-not-found]
 
-    from protoanomalyncd.core.errors import ImageError as standing_here
+    from protoanomalyncd.core.errors import ImageError as StandingHere
 
-    assert ImageError is standing_here
+    assert ImageError is StandingHere
