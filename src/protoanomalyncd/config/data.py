@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from protoanomalyncd.core.checks import check_types, require
+from protoanomalyncd.core.checks import Range, check_types
 
 __all__ = ["CropConfig", "MEBinConfig"]
 
@@ -29,36 +30,18 @@ class MEBinConfig:
             normal image is known. False: the range starts at the typical background instead.
     """
 
-    resolution: int | None = None
-    step: int = 4
-    min_run: int = 2
-    run_position: float = 0.5
-    erosion: int = 0
-    min_area: float = 1.0
-    normal_quantile: float = 0.5
-    set_quantile: float = 0.1
+    resolution: Annotated[int, Range(32, 4096)] | None = None
+    step: Annotated[int, Range(1, 64)] = 4
+    min_run: Annotated[int, Range(1)] = 2
+    run_position: Annotated[float, Range(0, 1)] = 0.5
+    erosion: Annotated[int, Range(0)] = 0
+    min_area: Annotated[float, Range(0)] = 1.0
+    normal_quantile: Annotated[float, Range(0, 1, "(]")] = 0.5
+    set_quantile: Annotated[float, Range(0, 1, "[)")] = 0.1
     normals_in_set: bool = True
 
     def __post_init__(self) -> None:
         check_types(self, "mebin.")
-        require(
-            self.resolution is None or 32 <= self.resolution <= 4096,
-            "mebin.resolution",
-            "32 to 4096 or null",
-            self.resolution,
-        )
-        require(1 <= self.step <= 64, "mebin.step", "1 to 64", self.step)
-        require(self.min_run >= 1, "mebin.min_run", "at least 1", self.min_run)
-        require(0 <= self.run_position <= 1, "mebin.run_position", "in [0, 1]", self.run_position)
-        require(self.erosion >= 0, "mebin.erosion", "at least 0", self.erosion)
-        require(self.min_area >= 0, "mebin.min_area", "at least 0", self.min_area)
-        require(
-            0 < self.normal_quantile <= 1,
-            "mebin.normal_quantile",
-            "in (0, 1]",
-            self.normal_quantile,
-        )
-        require(0 <= self.set_quantile < 1, "mebin.set_quantile", "in [0, 1)", self.set_quantile)
 
 
 @dataclass(frozen=True)
@@ -74,23 +57,11 @@ class CropConfig:
         size: side of the stored crop [px].
     """
 
-    margin: float = 0.55
-    min_half_side: float = 0.1
-    max_enlargement: float | None = 1.65
-    max_regions: int = 8
-    size: int = 256
+    margin: Annotated[float, Range(0, ends="()")] = 0.55
+    min_half_side: Annotated[float, Range(0, 0.5, "(]")] = 0.1
+    max_enlargement: Annotated[float, Range(0, ends="()")] | None = 1.65
+    max_regions: Annotated[int, Range(1)] = 8
+    size: Annotated[int, Range(32)] = 256
 
     def __post_init__(self) -> None:
         check_types(self, "crops.")
-        require(self.margin > 0, "crops.margin", "above 0", self.margin)
-        require(
-            0 < self.min_half_side <= 0.5, "crops.min_half_side", "in (0, 0.5]", self.min_half_side
-        )
-        require(
-            self.max_enlargement is None or self.max_enlargement > 0,
-            "crops.max_enlargement",
-            "above 0, or null",
-            self.max_enlargement,
-        )
-        require(self.max_regions >= 1, "crops.max_regions", "at least 1", self.max_regions)
-        require(self.size >= 32, "crops.size", "at least 32", self.size)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from protoanomalyncd.core.checks import check_types, require
+from protoanomalyncd.core.checks import Range, check_types, require
 
 __all__ = [
     "EmbeddingConfig",
@@ -31,29 +31,19 @@ class GuidanceConfig:
     """
 
     mode: Literal["soft", "hard", "none"] = "soft"
-    beta: float = 4.0
+    beta: Annotated[float, Range(0, ends="()")] = 4.0
     object_factor: float = 0.0
     background_factor: float = -1.0
-    share_of_blocks: float = 1.0
+    share_of_blocks: Annotated[float, Range(0, 1, "(]")] = 1.0
     hide_class_key: bool | None = None
 
     def __post_init__(self) -> None:
         check_types(self, "guidance.")
         require(
-            self.mode in ("soft", "hard", "none"), "guidance.mode", "soft, hard or none", self.mode
-        )
-        require(self.beta > 0, "guidance.beta", "above 0", self.beta)
-        require(
             self.background_factor <= self.object_factor < 1,
             "guidance.object_factor",
             "below 1 and at least guidance.background_factor",
             self.object_factor,
-        )
-        require(
-            0 < self.share_of_blocks <= 1,
-            "guidance.share_of_blocks",
-            "in (0, 1]",
-            self.share_of_blocks,
         )
 
 
@@ -82,45 +72,17 @@ class EmbeddingConfig:
     """
 
     backbone: str = "embedded"
-    input_size: int = 224
+    input_size: Annotated[int, Range(32)] = 224
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    descriptor_weight: float = 0.0
-    patch_weight: float = 0.5
-    whitening: float | None = 0.3
-    normal_gate_quantile: float = 0.9
+    descriptor_weight: Annotated[float, Range(0, 1, "[)")] = 0.0
+    patch_weight: Annotated[float, Range(0, 1, "[)")] = 0.5
+    whitening: Annotated[float, Range(0, ends="()")] | None = 0.3
+    normal_gate_quantile: Annotated[float, Range(0, 1, "[)")] = 0.9
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         check_types(self, "embedding.")
         require(bool(self.backbone), "embedding.backbone", "a name", self.backbone)
-        require(self.input_size >= 32, "embedding.input_size", "at least 32", self.input_size)
-        require(
-            0 <= self.descriptor_weight < 1,
-            "embedding.descriptor_weight",
-            "in [0, 1)",
-            self.descriptor_weight,
-        )
-        require(
-            0 <= self.patch_weight < 1, "embedding.patch_weight", "in [0, 1)", self.patch_weight
-        )
-        require(
-            self.whitening is None or self.whitening > 0,
-            "embedding.whitening",
-            "above 0 or null",
-            self.whitening,
-        )
-        require(
-            0 <= self.normal_gate_quantile < 1,
-            "embedding.normal_gate_quantile",
-            "in [0, 1)",
-            self.normal_gate_quantile,
-        )
-        require(
-            self.precision in ("float32", "bfloat16"),
-            "embedding.precision",
-            "float32 or bfloat16",
-            self.precision,
-        )
 
 
 @dataclass(frozen=True)
@@ -138,28 +100,17 @@ class PrototypeConfig:
         supcon_weight: of the supervised contrastive loss, beside the labelled cross-entropy.
     """
 
-    temperature: float = 0.1
-    target_temperature: float = 0.05
-    pseudo_label_weight: float = 1.0
-    supervised_weight: float = 0.35
-    entropy_weight: float = 2.0
-    separation_weight: float = 0.1
-    contrastive_weight: float = 1.0
-    supcon_weight: float = 1.0
+    temperature: Annotated[float, Range(0, ends="()")] = 0.1
+    target_temperature: Annotated[float, Range(0, ends="()")] = 0.05
+    pseudo_label_weight: Annotated[float, Range(0)] = 1.0
+    supervised_weight: Annotated[float, Range(0, 1)] = 0.35
+    entropy_weight: Annotated[float, Range(0)] = 2.0
+    separation_weight: Annotated[float, Range(0)] = 0.1
+    contrastive_weight: Annotated[float, Range(0)] = 1.0
+    supcon_weight: Annotated[float, Range(0)] = 1.0
 
     def __post_init__(self) -> None:
         check_types(self, "prototypes.")
-        for name in ("temperature", "target_temperature"):
-            require(getattr(self, name) > 0, f"prototypes.{name}", "above 0", getattr(self, name))
-        require(
-            0 <= self.supervised_weight <= 1,
-            "prototypes.supervised_weight",
-            "in [0, 1]",
-            self.supervised_weight,
-        )
-        for name in ("pseudo_label", "entropy", "separation", "contrastive", "supcon"):
-            value = getattr(self, f"{name}_weight")
-            require(value >= 0, f"prototypes.{name}_weight", "at least 0", value)
 
 
 @dataclass(frozen=True)
@@ -179,27 +130,14 @@ class TrainingConfig:
             need more stops before it computes them, and says how many views would fit.
     """
 
-    epochs: int = 15
-    views: int = 4
-    batch_size: int = 64
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-5
-    labelled_per_class: int = 100
-    cache_gb: float = 100.0
+    epochs: Annotated[int, Range(1)] = 15
+    views: Annotated[int, Range(2)] = 4
+    batch_size: Annotated[int, Range(2)] = 64
+    learning_rate: Annotated[float, Range(0, ends="()")] = 0.01
+    momentum: Annotated[float, Range(0, 1, "[)")] = 0.9
+    weight_decay: Annotated[float, Range(0)] = 5e-5
+    labelled_per_class: Annotated[int, Range(2)] = 100
+    cache_gb: Annotated[float, Range(0, ends="()")] = 100.0
 
     def __post_init__(self) -> None:
         check_types(self, "training.")
-        require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
-        require(self.views >= 2, "training.views", "at least 2", self.views)
-        require(self.batch_size >= 2, "training.batch_size", "at least 2", self.batch_size)
-        require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
-        require(0 <= self.momentum < 1, "training.momentum", "in [0, 1)", self.momentum)
-        require(self.weight_decay >= 0, "training.weight_decay", "at least 0", self.weight_decay)
-        require(
-            self.labelled_per_class >= 2,
-            "training.labelled_per_class",
-            "at least 2",
-            self.labelled_per_class,
-        )
-        require(self.cache_gb > 0, "training.cache_gb", "above 0", self.cache_gb)
