@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
@@ -13,19 +13,15 @@ from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.core.checks import Range, check_arguments
 from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, ModelFormatError
 from protoanomalyncd.core.records import FloatArray, Sample, Skipped
+from protoanomalyncd.core.registry import Registered
 from protoanomalyncd.core.threads import read_ahead
-from protoanomalyncd.datasets.map_files import (
-    MAP_SUFFIXES,
-    match_maps,
-    read_map,
-    smooth_coarse,
-)
+from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map, smooth_coarse
 
 __all__ = ["MAP_SUFFIXES", "FolderMaps", "match_maps", "read_map"]
 
 
 @register("folder")
-class FolderMaps:
+class FolderMaps(Registered):
     """Maps computed by any detector, one file an image.
 
     The folder belongs to one set of images, so it is not saved with a model: give the maps of the
@@ -40,7 +36,6 @@ class FolderMaps:
         ConfigurationError: a number is out of its range.
     """
 
-    name: ClassVar[str] = "folder"
     precomputed: ClassVar[bool] = True
     learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
@@ -51,7 +46,7 @@ class FolderMaps:
     ) -> None:
         check_arguments(FolderMaps, locals(), "detector.")
         self._folder = None if folder is None else Path(folder)
-        self._coarse_smoothing = coarse_smoothing
+        self.coarse_smoothing = coarse_smoothing
 
     def fit(self, normal: Sequence[Sample], on_progress: Progress | None = None) -> FitReport:
         """Nothing to learn, and nothing is known about maps of unseen normal images."""
@@ -77,13 +72,9 @@ class FolderMaps:
         def read(sample: Sample) -> FloatArray:
             if sample.name not in paths:
                 raise AnomalyMapError(f"no anomaly map in {self._folder}")
-            return smooth_coarse(read_map(paths[sample.name]), self._coarse_smoothing)
+            return smooth_coarse(read_map(paths[sample.name]), self.coarse_smoothing)
 
         yield from read_ahead(samples, read)
-
-    def arguments(self) -> dict[str, Any]:
-        """How maps are smoothed; the folder is part of a call, not of a model."""
-        return {"coarse_smoothing": self._coarse_smoothing}
 
     def state(self) -> dict[str, Tensor]:
         """Nothing is learned."""

@@ -20,7 +20,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +30,9 @@ from protoanomalyncd.anomaly_maps.base import FitReport, Progress
 from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
 from protoanomalyncd.core.checks import Range, check_arguments
-from protoanomalyncd.core.errors import (
-    DatasetError,
-    ModelFormatError,
-    NotFittedError,
-)
+from protoanomalyncd.core.errors import DatasetError, ModelFormatError, NotFittedError
 from protoanomalyncd.core.records import FloatArray, ImageArray, Sample, Skipped
+from protoanomalyncd.core.registry import Registered
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.images import content_key
 from protoanomalyncd.vit.base import Backbone
@@ -104,7 +101,7 @@ class _References:
 
 
 @register("mutual_scoring")
-class MutualScoring:
+class MutualScoring(Registered):
     """Anomaly maps from unlabelled images alone.
 
     Works where at least about a third of the images look alike wherever nothing is wrong. One
@@ -122,7 +119,6 @@ class MutualScoring:
         ConfigurationError: a number is out of its range.
     """
 
-    name: ClassVar[str] = "mutual_scoring"
     precomputed: ClassVar[bool] = False
     learns_from: ClassVar[Literal["normal", "unlabelled"]] = "unlabelled"
 
@@ -136,9 +132,9 @@ class MutualScoring:
     ) -> None:
         check_arguments(MutualScoring, locals(), "detector.")
         self._backbone = backbone
-        self._image_size = image_size
-        self._reference_images = reference_images
-        self._seed = seed
+        self.image_size = image_size
+        self.reference_images = reference_images
+        self.seed = seed
         self._device = torch.device(device)
         self._references: _References | None = None
 
@@ -152,7 +148,7 @@ class MutualScoring:
         Raises:
             DatasetError: fewer than three different images can be used.
         """
-        total = len(images) + min(self._reference_images, len(images))
+        total = len(images) + min(self.reference_images, len(images))
         by_key: dict[str, Sample] = {}
         for done, (sample, key) in enumerate(read_ahead(images, _key), start=1):
             if isinstance(key, str):
@@ -161,7 +157,7 @@ class MutualScoring:
                 on_progress(done, total)
         found: dict[str, list[Tensor]] = {}
         for key in sorted(by_key, key=self._ticket):
-            if len(found) == self._reference_images:
+            if len(found) == self.reference_images:
                 break
             _, image = next(read_ahead([by_key[key]], self._read))
             if not isinstance(image, Skipped):
@@ -199,14 +195,6 @@ class MutualScoring:
                 yield sample, scores.cpu().numpy()
             else:
                 yield sample, Skipped(sample.name, "the network's features are not finite")
-
-    def arguments(self) -> dict[str, Any]:
-        """``image_size``, ``reference_images``, ``seed``."""
-        return {
-            "image_size": self._image_size,
-            "reference_images": self._reference_images,
-            "seed": self._seed,
-        }
 
     def state(self) -> dict[str, Tensor]:
         """``keys``: uint8 (R, bytes of a key); ``layer0``, ...: float16 (R, D, h, w).
@@ -252,7 +240,7 @@ class MutualScoring:
 
     def _ticket(self, key: str) -> bytes:
         """Place of an image in the draw: neither names nor the order of the files count."""
-        return hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
+        return hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
 
     def _fitted(self) -> _References:
         if self._references is None:
@@ -271,7 +259,7 @@ class MutualScoring:
         self._references = _References(keys, tuple(layers), compared)
 
     def _read(self, sample: Sample) -> tuple[str, ImageArray]:
-        return content_key(sample.path), read_square(sample.path, self._image_size)
+        return content_key(sample.path), read_square(sample.path, self.image_size)
 
     def _features(self, image: ImageArray) -> list[Tensor]:
         """uint8 (H, W, 3) -> float32 layers (D, h, w)."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -28,12 +28,9 @@ from protoanomalyncd.anomaly_maps.registry import register
 from protoanomalyncd.anomaly_maps.reservoir import PatchReservoir
 from protoanomalyncd.anomaly_maps.square import patch_layers, read_square
 from protoanomalyncd.core.checks import Range, check_arguments
-from protoanomalyncd.core.errors import (
-    DatasetError,
-    ModelFormatError,
-    NotFittedError,
-)
+from protoanomalyncd.core.errors import DatasetError, ModelFormatError, NotFittedError
 from protoanomalyncd.core.records import FloatArray, ImageArray, Sample, Skipped
+from protoanomalyncd.core.registry import Registered
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.core.whitening import whitening_of
 from protoanomalyncd.datasets.images import content_key
@@ -75,7 +72,7 @@ def local_descriptors(layers: Sequence[Tensor], prenormalised: bool = False) -> 
 
 
 @register("patch_memory")
-class PatchMemory:
+class PatchMemory(Registered):
     """Anomaly maps by nearest neighbours among normal patches.
 
     Images are scored one by one, so that a map depends on its image alone, to the bit: in a batch,
@@ -94,7 +91,6 @@ class PatchMemory:
         ConfigurationError: a number is out of its range.
     """
 
-    name: ClassVar[str] = "patch_memory"
     precomputed: ClassVar[bool] = False
     learns_from: ClassVar[Literal["normal", "unlabelled"]] = "normal"
 
@@ -110,11 +106,11 @@ class PatchMemory:
     ) -> None:
         check_arguments(PatchMemory, locals(), "detector.")
         self._backbone = backbone
-        self._image_size = image_size
-        self._memory_size = memory_size
-        self._whitening = whitening
-        self._smoothing = smoothing
-        self._seed = seed
+        self.image_size = image_size
+        self.memory_size = memory_size
+        self.whitening = whitening
+        self.smoothing = smoothing
+        self.seed = seed
         self._device = torch.device(device)
         self._memory: Tensor | None = None
         self._centre: Tensor | None = None
@@ -137,7 +133,7 @@ class PatchMemory:
         total = len(normal) + min(CALIBRATION_IMAGES, len(normal))
         images, owners, skipped = self._fill(normal, total, on_progress)
         by_draw = sorted(
-            images, key=lambda key: hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
+            images, key=lambda key: hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
         )
         chosen = by_draw[:CALIBRATION_IMAGES]
         maxima = []
@@ -176,16 +172,6 @@ class PatchMemory:
                 yield sample, scores.cpu().numpy()
             else:
                 yield sample, Skipped(sample.name, "the network's features are not finite")
-
-    def arguments(self) -> dict[str, Any]:
-        """All but backbone and device, which come from the program."""
-        return {
-            "image_size": self._image_size,
-            "memory_size": self._memory_size,
-            "whitening": self._whitening,
-            "smoothing": self._smoothing,
-            "seed": self._seed,
-        }
 
     def state(self) -> dict[str, Tensor]:
         """``memory`` (M, D), centred and whitened; ``centre`` (D,); ``matrix`` (D, D); float32.
@@ -244,7 +230,7 @@ class PatchMemory:
         self, normal: Sequence[Sample], total: int, on_progress: Progress | None
     ) -> tuple[dict[str, Sample], list[str], list[Skipped]]:
         """Set the memory; return the images used by content key, the patches' owners, the rest."""
-        reservoir = PatchReservoir(self._memory_size, self._seed)
+        reservoir = PatchReservoir(self.memory_size, self.seed)
         images: dict[str, Sample] = {}
         skipped: list[Skipped] = []
         n_patches = 0
@@ -272,15 +258,15 @@ class PatchMemory:
             raise DatasetError(_no_normal_image(len(normal), skipped))
         patches, owners = reservoir.result()
         centre, matrix = patches.mean(dim=0), None
-        if self._whitening is not None:
-            found = whitening_of(patches, self._whitening)
+        if self.whitening is not None:
+            found = whitening_of(patches, self.whitening)
             centre, matrix = (centre, None) if found is None else found
         memory = patches - centre
         self._remember(memory if matrix is None else memory @ matrix, centre, matrix)
         return images, owners, skipped
 
     def _read(self, sample: Sample) -> ImageArray:
-        return read_square(sample.path, self._image_size)
+        return read_square(sample.path, self.image_size)
 
     @torch.inference_mode()
     def _describe(self, image: ImageArray) -> Tensor:
@@ -297,9 +283,9 @@ class PatchMemory:
             queries = queries @ self._matrix
         found = nearest_distance(queries, memory, excluded, self._half_norms)
         amap = found.reshape(descriptors.shape[1:])
-        if self._smoothing == 0:
+        if self.smoothing == 0:
             return amap
-        smooth = cv2.GaussianBlur(amap.cpu().numpy(), (0, 0), self._smoothing)
+        smooth = cv2.GaussianBlur(amap.cpu().numpy(), (0, 0), self.smoothing)
         return torch.from_numpy(smooth).to(amap.device)
 
 

@@ -14,12 +14,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from protoanomalyncd.core.checks import check_arguments, options_of
 from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
 
-__all__ = ["OFFERED", "Component", "Registry"]
+__all__ = ["OFFERED", "Component", "Registered", "Registry"]
 
 _T = TypeVar("_T")
 _Class = TypeVar("_Class", bound=type)
@@ -70,6 +70,21 @@ class Component:
     def to_dict(self) -> dict[str, Any]:
         """Inverse of `from_value`."""
         return {"name": self.name, **self.options}
+
+
+class Registered:
+    """Base of the built-in components that keep each option under its own name.
+
+    Attributes:
+        name: under which the class is registered.
+    """
+
+    name: ClassVar[str]
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values; without what belongs to a machine or a call."""
+        kept = (name for name in options_of(type(self)) if name == "seed" or name not in OFFERED)
+        return {name: getattr(self, name) for name in kept}
 
 
 class Registry(Generic[_T]):

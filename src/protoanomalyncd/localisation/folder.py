@@ -11,12 +11,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from protoanomalyncd.core.errors import ConfigurationError, ImageError, reason
 from protoanomalyncd.core.records import MaskArray, Sample, Skipped
+from protoanomalyncd.core.registry import Registered
 from protoanomalyncd.core.threads import read_ahead
 from protoanomalyncd.datasets.companions import Companion, match_companions
 from protoanomalyncd.datasets.images import decode, nonzero, regular_file
@@ -63,7 +64,7 @@ def _as_mask(path: Path, values: np.ndarray) -> MaskArray:
 
 
 @register_localiser("folder")
-class FolderMasks:
+class FolderMasks(Registered):
     """Masks computed by any program, one file an image.
 
     The folder belongs to one set of images, so it is not saved with a model: give the masks of the
@@ -73,7 +74,6 @@ class FolderMasks:
         folder: matched to the images by the rules of `match_companions`; None = not known yet.
     """
 
-    name: ClassVar[str] = "folder"
     precomputed: ClassVar[bool] = True
 
     def __init__(self, folder: Path | str | None = None) -> None:
@@ -111,7 +111,3 @@ class FolderMasks:
                 yield sample, Located(None, f"{result.reason}; the whole image is used")
             else:
                 yield sample, result
-
-    def arguments(self) -> dict[str, Any]:
-        """None: the folder is part of a call, not of a model."""
-        return {}

@@ -5,7 +5,7 @@ Letters: R regions, M keys, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -42,8 +42,6 @@ class KeyValueCache(PointScore):
         frozen: keys are frozen views; False = trained embeddings.
     """
 
-    name: ClassVar[str] = "key_value_cache"
-
     def __init__(
         self,
         sharpness: Annotated[float, Range(0, ends="(]")] = 1.0,
@@ -53,11 +51,6 @@ class KeyValueCache(PointScore):
     ) -> None:
         super().__init__(frozen)
         self.sharpness, self.blend, self.nearest = sharpness, blend, nearest
-
-    def arguments(self) -> dict[str, Any]:
-        """b, a, n, and which points."""
-        own = {"sharpness": self.sharpness, "blend": self.blend, "nearest": self.nearest}
-        return own | super().arguments()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of `state`."""

@@ -5,7 +5,7 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -34,17 +34,11 @@ class Mahalanobis(PointScore):
         frozen: look at the frozen view instead of the trained embedding.
     """
 
-    name: ClassVar[str] = "mahalanobis"
-
     def __init__(
         self, shrinkage: Annotated[float, Range(0, 1)] = 0.1, frozen: bool = False
     ) -> None:
         super().__init__(frozen)
         self.shrinkage = shrinkage
-
-    def arguments(self) -> dict[str, Any]:
-        """s, and which points."""
-        return {"shrinkage": self.shrinkage} | super().arguments()
 
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         """Keep the means of the classes that have regions, and a whitening matrix (C, C)."""

@@ -5,7 +5,7 @@ Letters: R regions, M keys, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -65,15 +65,9 @@ class Neighbour(PointScore):
         frozen: look at the frozen view instead of the trained embedding.
     """
 
-    name: ClassVar[str] = "neighbour"
-
     def __init__(self, k: Annotated[int, Range(1)] = 5, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.k = k
-
-    def arguments(self) -> dict[str, Any]:
-        """k, and which points."""
-        return {"k": self.k} | super().arguments()
 
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         """Keep the points (M, C)."""
@@ -103,15 +97,9 @@ class LocalDensity(PointScore):
         frozen: look at the frozen view instead of the trained embedding.
     """
 
-    name: ClassVar[str] = "local_density"
-
     def __init__(self, nearest: Annotated[int, Range(1)] = 4, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.nearest = nearest
-
-    def arguments(self) -> dict[str, Any]:
-        """n, and which points."""
-        return {"nearest": self.nearest} | super().arguments()
 
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         """Keep the points (M, C) and the own distance of each (M,)."""

@@ -8,7 +8,7 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -36,8 +36,6 @@ class _PrototypeScore(Stateful):
 class Cosine(_PrototypeScore):
     """1 - largest cosine to a prototype, in [0, 2] (maximum logit)."""
 
-    name: ClassVar[str] = "cosine"
-
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), in [0, 2]."""
         return 1 - self.cosines(regions).amax(dim=1)
@@ -54,16 +52,10 @@ class _Tempered(_PrototypeScore):
         super().__init__()
         self.temperature = temperature
 
-    def arguments(self) -> dict[str, Any]:
-        """The temperature."""
-        return {"temperature": self.temperature}
-
 
 @register("probability")
 class Probability(_Tempered):
     """1 - largest probability softmax(cosines / tau), in [0, 1) (maximum softmax probability)."""
-
-    name: ClassVar[str] = "probability"
 
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), in [0, 1)."""
@@ -74,8 +66,6 @@ class Probability(_Tempered):
 class Energy(_Tempered):
     """-tau log sum exp(cosines / tau): the free energy; ProtoGCD's tau is 1 here."""
 
-    name: ClassVar[str] = "energy"
-
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), of any sign."""
         return -self.temperature * torch.logsumexp(self.cosines(regions) / self.temperature, dim=1)
@@ -84,8 +74,6 @@ class Energy(_Tempered):
 @register("margin")
 class Margin(_Tempered):
     """Second largest probability minus the largest, in [-1, 0]; a single class counts as sure."""
-
-    name: ClassVar[str] = "margin"
 
     def score(self, regions: RegionFeatures) -> Tensor:
         """(R,), in [-1, 0]."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
 from protoanomalyncd.core.errors import NotFittedError
-from protoanomalyncd.core.registry import Registry
+from protoanomalyncd.core.registry import Registered, Registry
 from protoanomalyncd.discovery.outliers.base import OutlierScore, RegionFeatures
 
 __all__ = [
@@ -26,17 +24,11 @@ SCORES: Registry[OutlierScore] = Registry(
 register, registered, create_outlier_score = SCORES.register, SCORES.names, SCORES.create
 
 
-class Stateful:
+class Stateful(Registered):
     """What the scores here share: named tensors that `fit` keeps and `score` needs."""
-
-    name: ClassVar[str]
 
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
-
-    def arguments(self) -> dict[str, Any]:
-        """None, unless a score says otherwise."""
-        return {}
 
     def state(self) -> dict[str, Tensor]:
         """What was fitted; empty before."""
@@ -81,10 +73,6 @@ class PointScore(Stateful):
     def __init__(self, frozen: bool = False) -> None:
         super().__init__()
         self.frozen = frozen
-
-    def arguments(self) -> dict[str, Any]:
-        """Which points."""
-        return {"frozen": self.frozen}
 
     def points(self, regions: RegionFeatures) -> Tensor:
         """Unit points (R, C)."""

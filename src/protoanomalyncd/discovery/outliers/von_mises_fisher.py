@@ -5,7 +5,7 @@ Letters: R regions, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -33,15 +33,9 @@ class VonMisesFisher(PointScore):
         frozen: look at the frozen view instead of the trained embedding.
     """
 
-    name: ClassVar[str] = "vmf"
-
     def __init__(self, shrinkage: Annotated[float, Range(0)] = 10.0, frozen: bool = False) -> None:
         super().__init__(frozen)
         self.shrinkage = shrinkage
-
-    def arguments(self) -> dict[str, Any]:
-        """Shrinkage, and which points."""
-        return {"shrinkage": self.shrinkage} | super().arguments()
 
     def fit(self, regions: RegionFeatures, class_ids: Tensor, prototypes: Tensor) -> None:
         """Keep directions (K, C), concentrations (K,) and weights (K,), float64."""
