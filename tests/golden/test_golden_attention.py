@@ -37,8 +37,8 @@ def backbone() -> ViTBackbone:
         num_classes=0,
     )
     fill(model)
-    record = {"name": "golden", "architecture": "golden"}
-    return ViTBackbone(model, record, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    record = {"name": "golden", "architecture": "golden", "mean": [0.0] * 3, "std": [1.0] * 3}
+    return ViTBackbone(model, record)
 
 
 def class_tokens(

@@ -76,10 +76,13 @@ def write(text: str) -> Damage:
 
 ODD: dict[str, tuple[Damage, str]] = {
     "nothing": (shutil.rmtree, "expected model.json in it, which is missing"),
-    "no weights": (lambda m: (m / WEIGHTS).unlink(), f"a file '{WEIGHTS}' of its own"),
-    "no detector": (lambda m: (m / DETECTOR).unlink(), f"a file '{DETECTOR}' of its own"),
-    "linked weights": (link(WEIGHTS), "a link, or another place"),
-    "linked record": (link(RECORD), "a link, or another place"),
+    "no weights": (lambda m: (m / WEIGHTS).unlink(), f"{WEIGHTS} in it, which is missing"),
+    "no detector": (
+        lambda m: (m / DETECTOR).unlink(),
+        f"{DETECTOR} in it, which is missing",
+    ),
+    "linked weights": (link(WEIGHTS), "expected a file of this folder, got a link"),
+    "linked record": (link(RECORD), "expected a file of this folder, got a link"),
     "cut weights": (cut, "expected the file that was saved"),
     "other weights": (
         tensors(WEIGHTS, summed=False, prototypes=lambda v: -v),

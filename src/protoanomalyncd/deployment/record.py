@@ -7,18 +7,18 @@ only files beside it are opened, whose check sums it holds.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 from protoanomalyncd.config import CropConfig, MEBinConfig
+from protoanomalyncd.core.checks import Range, check_types
 from protoanomalyncd.core.errors import ModelFormatError, ProtoAnomalyNCDError
 from protoanomalyncd.core.records import MapRange
 from protoanomalyncd.regions.descriptors import DESCRIPTORS
-from protoanomalyncd.storage.files import read_json, sha256_of
+from protoanomalyncd.storage.files import own_file, read_json, sha256_of
 
 __all__ = ["EXPORT_FORMAT", "RECORD", "Record", "read_record"]
 
@@ -35,8 +35,6 @@ GRAPHS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _LARGEST_RECORD = 10_000_000
 _MOST_CLASSES = 10_000
-_LARGEST_CROP = 4096
-_LARGEST_WIDTH = 1_000_000
 _QUOTED = 200
 """Characters of a foreign value that a message may repeat."""
 
@@ -73,20 +71,20 @@ class Record:
     kind: str
     files: Mapping[str, str]
     names: tuple[str, ...]
-    counts_as: tuple[int, ...]
-    normal_class: int | None
-    crop_size: int
-    window: int
-    embed_dim: int
+    counts_as: tuple[Annotated[int, Range(0)], ...]
+    normal_class: Annotated[int, Range(0)] | None
+    crop_size: Annotated[int, Range(1, 4096)]
+    window: Annotated[int, Range(1)]
+    embed_dim: Annotated[int, Range(1, 1_000_000)]
     descriptors: tuple[str, ...]
     map_range: MapRange
     maps_from: str
-    coarse_smoothing: float
+    coarse_smoothing: Annotated[float, Range(0, 100)]
     mebin: MEBinConfig
     crops: CropConfig
-    merge_temperature: float
+    merge_temperature: Annotated[float, Range(1e-9, 1e9)]
     outlier_score: str
-    threshold: float | None
+    threshold: Annotated[float, Range(-1e30, 1e30)] | None
     backbone: str
     version: str
 
@@ -115,74 +113,46 @@ class Record:
         """
         rest = {k: v for k, v in values.items() if k not in ("format", "classes")}
         classes = sorted(values["classes"], key=lambda c: c["id"])
-        n_classes = len(classes)
-        _require(0 < n_classes <= _MOST_CLASSES, f"1 to {_MOST_CLASSES} classes", n_classes)
         ids = [c["id"] for c in classes]
-        _require(all(type(k) is int for k in ids), "classes: whole numbers as ids", ids)
-        _require(ids == list(range(n_classes)), "classes: ids 0, 1, 2, ...", ids)
-        for c in classes:
-            _require(isinstance(c["name"], str), "classes: text as name", c["name"])
-            _whole("classes: counts_as", c["counts_as"], 0, n_classes - 1)
+        _require(0 < len(ids) <= _MOST_CLASSES, f"1 to {_MOST_CLASSES} classes", len(ids))
+        numbered = all(type(k) is int for k in ids) and ids == list(range(len(ids)))
+        _require(numbered, "classes: ids 0, 1, 2, ...", ids)
         rest.setdefault("coarse_smoothing", 0.0)  # exports of earlier versions
-        rest["descriptors"] = tuple(rest["descriptors"])
         rest["map_range"] = MapRange(**rest["map_range"])
         rest["mebin"] = MEBinConfig(**rest["mebin"])
         rest["crops"] = CropConfig(**rest["crops"])
         names, counts_as = ([c[key] for c in classes] for key in ("name", "counts_as"))
         record = cls(names=tuple(names), counts_as=tuple(counts_as), **rest)
+        check_types(record, "")
         record._check()
         return record
 
     def _check(self) -> None:
-        """Raise ValueError where a value makes no sense."""
-        _require(self.kind in tuple(GRAPHS), f"kind: one of {', '.join(GRAPHS)}", self.kind)
+        """Raise ValueError where values do not fit together."""
+        last = len(self.names) - 1
+        for name, ids in (("counts_as", self.counts_as), ("normal_class", (self.normal_class,))):
+            worst = max(k or 0 for k in ids)
+            _require(worst <= last, f"{name} from 0 to {last}", worst)
         _require(isinstance(self.files, dict), "files: names with their SHA-256", self.files)
         for name, expected in self.files.items():
-            _require(_is_bare(name), "files: names of files in this folder", name)
             hexadecimal = isinstance(expected, str) and re.fullmatch("[0-9a-f]{64}", expected)
             _require(bool(hexadecimal), f"files: the SHA-256 of {name!r}", expected)
+        _require(self.kind in GRAPHS, f"kind: one of {', '.join(GRAPHS)}", self.kind)
         wanted = GRAPHS[self.kind]
         _require(self.graph == wanted[0], f"graph: {wanted[0]}", self.graph)
         _require(set(self.files) == set(wanted), f"files: {', '.join(wanted)}", [*self.files])
-        if self.normal_class is not None:
-            _whole("normal_class", self.normal_class, 0, len(self.names) - 1)
-        _whole("crop_size", self.crop_size, 1, _LARGEST_CROP)
-        _whole("window", self.window, 1, self.crop_size)
-        _whole("embed_dim", self.embed_dim, 1, _LARGEST_WIDTH)
+        _require(self.window <= self.crop_size, "window: at most crop_size", self.window)
         known = self.descriptors in ((), DESCRIPTORS)
         _require(known, f"descriptors: none, or {', '.join(DESCRIPTORS)}", self.descriptors)
-        _number("coarse_smoothing", self.coarse_smoothing, 0, 100)
         _require(self.crops.size == self.crop_size, "crops.size: crop_size", self.crops.size)
         # Larger ones would take memory without end.
-        _number("crops.margin", self.crops.margin, 0, 100)
-        _whole("mebin.erosion", self.mebin.erosion, 0, _LARGEST_CROP)
-        _number("merge_temperature", self.merge_temperature, 1e-9, 1e9)
-        if self.threshold is not None:
-            _number("threshold", self.threshold, -1e30, 1e30)
-        for name in ("maps_from", "outlier_score", "backbone", "version"):
-            value = getattr(self, name)
-            _require(isinstance(value, str), f"{name}: text", value)
+        _require(self.crops.margin <= 100, "crops.margin: at most 100", self.crops.margin)
+        _require(self.mebin.erosion <= 4096, "mebin.erosion: at most 4096", self.mebin.erosion)
 
 
 def _require(holds: bool, expected: str, got: object) -> None:
     if not holds:
         raise ValueError(f"expected {expected}; got {got!r}")
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    fits = type(value) is int and low <= value <= high
-    _require(fits, f"{name} from {low} to {high}", value)
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    fits = type(value) in (int, float) and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type,operator]
-    _require(fits, f"{name} from {low:g} to {high:g}", value)
-
-
-def _is_bare(name: str) -> bool:
-    """Whether this is a file's name alone, on any system."""
-    own = PurePosixPath(name).name == PureWindowsPath(name).name == name
-    return own and name not in ("", "..") and "\0" not in name
 
 
 def read_record(folder: Path) -> Record:
@@ -197,7 +167,7 @@ def read_record(folder: Path) -> Record:
             f"{folder}: expected an exported model with {RECORD} in it, which is missing"
             f"{hint if (folder / 'model.json').is_file() else ''}"
         )
-    path = _inside(folder, RECORD)
+    path = own_file(folder, RECORD)
     if path.stat().st_size > _LARGEST_RECORD:
         raise ModelFormatError(
             f"{path}: expected at most {_LARGEST_RECORD} bytes, got {path.stat().st_size}; "
@@ -228,25 +198,9 @@ def read_record(folder: Path) -> Record:
             "use the version of the package that wrote it, or export again"
         )
     for name, expected in record.files.items():
-        if sha256_of(_inside(folder, name)) != expected:
+        if sha256_of(own_file(folder, name)) != expected:
             raise ModelFormatError(
                 f"{folder / name}: expected the file that was exported, got another or a damaged "
                 "one; copy it again"
             )
     return record
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file of the folder; a link may not lead out of it.
-
-    Raises:
-        ModelFormatError: it is missing, is no regular file, or lies elsewhere.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise ModelFormatError(f"{folder}: expected {name} in it, which is missing")
-    if path.resolve().parent != folder.resolve():
-        raise ModelFormatError(
-            f"{path}: expected a file of this folder, got a link to another; copy the file itself"
-        )
-    return path

@@ -88,21 +88,21 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def own_file(folder: Path, name: str) -> Path:
-    """A file that lies in a folder itself: no link, no other folder.
+    """A file that lies in a folder itself; a link may not lead out of it.
 
     Args:
         folder: may come from somebody else.
         name: of the file, as the folder's own record has it.
 
     Raises:
-        ModelFormatError: it is missing, is a link, or the name leads elsewhere.
+        ModelFormatError: it is missing, is no regular file, or lies elsewhere.
     """
     path = folder / name
-    bare = name == Path(name).name and name not in ("", ".", "..")
-    if not bare or path.is_symlink() or not path.is_file():
+    if name != Path(name).name or name in ("", ".", "..") or not path.is_file():
+        raise ModelFormatError(f"{folder}: expected {name[:80]} in it, which is missing")
+    if path.resolve().parent != folder.resolve():
         raise ModelFormatError(
-            f"{folder}: expected a file {name[:80]!r} of its own, got none, a link, or "
-            "another place"
+            f"{path}: expected a file of this folder, got a link to another; copy the file itself"
         )
     return path
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from protoanomalyncd.config import GuidanceConfig
 from protoanomalyncd.core.errors import ConfigurationError
 from protoanomalyncd.vit.base import Tokens
-from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
+from protoanomalyncd.vit.timm_network import TimmNetwork
 
 __all__ = ["AttentionPool", "CNNBackbone"]
 
@@ -60,22 +60,13 @@ class CNNBackbone(TimmNetwork):
 
     Args:
         model: (B, 3, H, W) -> feature maps at strides 8 and 16.
-        widths: their channels.
-        record: what `record` returns, but for the normalisation; needs ``name``.
-        mean: channel means of the expected input, RGB in [0, 1].
-        std: channel deviations of the expected input.
+        width: channels of the last one.
+        record: see `TimmNetwork`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        widths: tuple[int, int],
-        record: dict[str, Any],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        super().__init__(model, record, mean, std)
-        self.embed_dim = widths[-1]
+    def __init__(self, model: nn.Module, width: int, record: dict[str, Any]) -> None:
+        super().__init__(model, record)
+        self.embed_dim = width
         self.patch_size = _STRIDES[-1]
 
     @classmethod
@@ -108,8 +99,7 @@ class CNNBackbone(TimmNetwork):
         model: Any = timm.create_model(
             source, pretrained=pretrained, features_only=True, out_indices=indices, **arguments
         )
-        channels = model.feature_info.channels()
-        return cls(model, (channels[0], channels[1]), record, *normalisation(record, model))
+        return cls(model, model.feature_info.channels()[-1], record)
 
     @torch.no_grad()
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TimmNetwork", "normalisation"]
+__all__ = ["TimmNetwork"]
 
 
 class TimmNetwork:
@@ -18,22 +18,19 @@ class TimmNetwork:
 
     Args:
         model: the network.
-        record: what `record` returns, but for the normalisation; needs ``name``.
-        mean: channel means of the expected input, RGB in [0, 1].
-        std: channel deviations of the expected input.
+        record: what `record` returns; needs ``name``. ``mean`` and ``std`` are channel means and
+            deviations of the expected input, RGB in [0, 1]; without them timm's own are taken.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        record: dict[str, Any],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        self._model: Any = model.eval().requires_grad_(False)
-        self._record = {**record, "mean": list(mean), "std": list(std)}
-        self._mean = torch.tensor(mean).view(3, 1, 1)
-        self._std = torch.tensor(std).view(3, 1, 1)
+    def __init__(self, model: nn.Module, record: dict[str, Any]) -> None:
+        frozen: Any = model.eval().requires_grad_(False)
+        self._model = frozen
+        scale = {
+            name: list(record[name] if name in record else self._model.pretrained_cfg[name])
+            for name in ("mean", "std")
+        }
+        self._record = {**record, **scale}
+        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in scale.values())
         self.name = str(record["name"])
         self.prenormalised = hasattr(self._model, "patch_descriptors")
 
@@ -50,11 +47,3 @@ class TimmNetwork:
         """RGB uint8 (B, H, W, 3) -> normalised float (B, 3, H, W)."""
         x = images.permute(0, 3, 1, 2).float() / 255
         return (x - self._mean.to(x.device)) / self._std.to(x.device)
-
-
-def normalisation(
-    record: dict[str, Any], model: Any
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and deviations: the record's, else those that timm knows for the network."""
-    cfg = model.pretrained_cfg
-    return tuple(record.get("mean", cfg["mean"])), tuple(record.get("std", cfg["std"]))

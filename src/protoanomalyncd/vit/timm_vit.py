@@ -29,7 +29,7 @@ from protoanomalyncd.vit.base import Tokens
 from protoanomalyncd.vit.class_row import class_row, finish_block, guided_rows, split_heads
 from protoanomalyncd.vit.cpu_kernels import fast_linear, fast_patches
 from protoanomalyncd.vit.embedded import EMBEDDED
-from protoanomalyncd.vit.timm_network import TimmNetwork, normalisation
+from protoanomalyncd.vit.timm_network import TimmNetwork
 
 __all__ = ["ViTBackbone", "ViTTail"]
 
@@ -61,20 +61,11 @@ class ViTBackbone(TimmNetwork):
 
     Args:
         model: the network.
-        record: what `record` returns, but for the normalisation; needs ``name`` and
-            ``architecture``.
-        mean: channel means of the expected input, RGB in [0, 1].
-        std: channel deviations of the expected input.
+        record: see `TimmNetwork`; needs ``architecture`` too.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        record: dict[str, Any],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        super().__init__(model, record, mean, std)
+    def __init__(self, model: nn.Module, record: dict[str, Any]) -> None:
+        super().__init__(model, record)
         frozen = self._model
         self.embed_dim = int(frozen.embed_dim)
         self.patch_size = int(frozen.patch_embed.patch_size[0])
@@ -107,7 +98,7 @@ class ViTBackbone(TimmNetwork):
         size = getattr(model.patch_embed, "img_size", None)
         if size is not None:
             record = {**record, "arguments": {**arguments, "img_size": list(size)}}
-        return cls(model, record, *normalisation(record, model))
+        return cls(model, record)
 
     @torch.no_grad()
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
