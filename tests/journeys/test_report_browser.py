@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from protoanomalyncd.core.records import Skipped
+from protoanomalyncd.discovery.metrics import metrics_of
 from protoanomalyncd.reports import write_report
 from tests.unit.reports.browser import CHROMIUM, Browser
 from tests.unit.reports.builder import NASTY_NAMES, Pictures, discovery, report
@@ -28,9 +29,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         N_IMAGES, 4, width=100, height=300, n_outliers=3, skipped=[Skipped("a.png", "too small")]
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
-    matching = {k: f"type_{k}" for k in range(4)}
-    metrics = {"nmi": 0.8, "ari": 0.7, "f1": 0.9, "matching": matching}
-    return write_report(path, report(found, Pictures(100, 300), metrics=metrics))
+    return write_report(path, report(found, Pictures(100, 300), metrics=metrics_of(found)))
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
             "report: expected a discovery made by fit or predict, got one without its images"
         )
     discovery = evidence.place(discovery)
-    metrics = metrics_of(discovery)
     data = ReportData(
         discovery=discovery,
         title=title,
@@ -35,16 +34,7 @@ def compose_report(discovery: Discovery, path: Path, title: str) -> Path:
         load_map=evidence.load_map,
         load_mask=evidence.load_mask,
         load_object=evidence.load_object,
-        metrics=None
-        if metrics is None
-        else {
-            "nmi": metrics.nmi,
-            "ari": metrics.ari,
-            "f1": metrics.f1,
-            "n_classes_true": metrics.n_classes_true,
-            "n_classes_found": metrics.n_classes_found,
-            "matching": dict(metrics.matching),
-        },
+        metrics=metrics_of(discovery),
         settings=evidence.settings,
         descriptions=describe_classes(discovery),
         kinds_given=discovery.count is None,

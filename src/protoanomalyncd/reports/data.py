@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from protoanomalyncd.core.records import Discovery, FloatArray, ImageArray, MaskArray
+from protoanomalyncd.discovery.metrics import ClusterMetrics
 
 __all__ = ["ReportData"]
 
@@ -26,11 +27,7 @@ class ReportData:
         load_mask: name -> binarised map, ``bool (h, w)``, any resolution.
         load_object: name -> object mask, ``bool (h, w)``, any resolution, None where everything is
             object; None = no object was looked for.
-        metrics: comparison with the truth as `ClusterMetrics.to_dict` gives it, None where no truth
-            is known. Read from it, all optional: ``nmi``, ``ari``, ``f1``, ``n_classes_true``,
-            ``n_classes_found``; ``confusion`` (a row a true class, a column a found id) with its
-            labels ``classes`` and ``found``, counted from `discovery` where they are absent; and
-            ``matching``, pairs ``{"found": id, "class": name}`` or a mapping id -> name.
+        metrics: comparison with the truth; None = no truth is known.
         settings: flat name -> value for "how this was made".
         descriptions: class id -> a few plain words.
         kinds_given: True where the user gave the number of classes, False where it was estimated,
@@ -42,7 +39,7 @@ class ReportData:
     load_image: Callable[[str], ImageArray]
     load_map: Callable[[str], FloatArray]
     load_mask: Callable[[str], MaskArray]
-    metrics: Mapping[str, object] | None = None
+    metrics: ClusterMetrics | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     descriptions: Mapping[int, str] = field(default_factory=dict)
     kinds_given: bool | None = None

@@ -8,17 +8,16 @@ examples each than 6, and 5,000 images get no thumbnails in the table.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
-from protoanomalyncd.core.errors import ProtoAnomalyNCDError
+from protoanomalyncd.core.errors import ProtoAnomalyNCDError, reason
 from protoanomalyncd.core.records import (
     Box,
-    FloatArray,
     ImageArray,
     ImageResult,
-    MaskArray,
     RegionResult,
 )
 from protoanomalyncd.reports.classes import ClassSummary
@@ -36,6 +35,8 @@ THUMBNAILS_IN_ALL = 1_500
 _CLOSE_UP_SIDE, _WHOLE_SIDE, _THUMBNAIL_SIDE = 224, 512, 72
 _THUMBNAIL_BYTES = 1_600
 _UNREADABLE = (ProtoAnomalyNCDError, OSError, ValueError, LookupError)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def build_pictures(report: ReportData, galleries: Iterable[Gallery]) -> Pictures
             if result.name in chosen:
                 pictures.examples[result.name] = _example(report, result, own, image, max_bytes)
         except _UNREADABLE as error:
-            pictures.unreadable.append((result.name, _reason(error)))
+            pictures.unreadable.append((result.name, reason(error)))
             if result.name in chosen:
                 pictures.examples[result.name] = _describe(report, result, own)
     return pictures
@@ -164,12 +165,6 @@ def _add_thumbnails(
         if main is None or main.region.index == index:
             pictures.of_image[result.name] = position
         pictures.thumbnails.append(jpeg_uri(image, box, _THUMBNAIL_SIDE, _THUMBNAIL_BYTES))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _main_region(result: ImageResult, own: Sequence[RegionResult]) -> RegionResult | None:
@@ -227,49 +222,34 @@ def _example(
     main = _main_region(result, own)
     whole_box = (0, 0, width, height)
     window = _window(main.region.crop_box if main else None, image)
-    scores, mask = _map_of(report, result.name)
+    scores = _loaded(report.load_map, result.name)
+    mask = None if scores is None else _loaded(report.load_mask, result.name)
+    body = _loaded(report.load_object, result.name) if report.load_object else None
     if window == whole_box:
         close_up, whole = jpeg_uri(image, window, _WHOLE_SIDE, max_bytes), ""
     else:
         close_up = jpeg_uri(image, window, _CLOSE_UP_SIDE, max_bytes // 3)
         whole = jpeg_uri(image, whole_box, _WHOLE_SIDE, max_bytes * 2 // 3)
     x0, y0, x1, y1 = window
-    return Example(
-        name=plain.name,
-        short=plain.short,
-        sure=plain.sure,
-        level=plain.level,
-        note=plain.note,
+    return replace(
+        plain,
         window=(x0, y0, x1 - x0, y1 - y0),
         size=(width, height),
         close_up=close_up,
         whole=whole,
         heat="" if scores is None else heat_uri(scores),
         outline="" if mask is None else outline_path(mask, width, height),
-        body=_body_of(report, result.name, width, height),
+        body="" if body is None else outline_path(body, width, height),
         frames=tuple(_frame(report, r) for r in own if not r.region.whole_image),
     )
 
 
-def _map_of(report: ReportData, name: str) -> tuple[FloatArray | None, MaskArray | None]:
-    """Map and mask of an image; None for each that cannot be loaded."""
-    scores: FloatArray | None = None
-    mask: MaskArray | None = None
+def _loaded(load: Callable[[str], _T], name: str) -> _T | None:
+    """What belongs to an image; None where it cannot be loaded."""
     try:
-        scores = report.load_map(name)
-        mask = report.load_mask(name)
+        return load(name)
     except _UNREADABLE:
-        pass
-    return scores, mask
-
-
-def _body_of(report: ReportData, name: str, width: int, height: int) -> str:
-    """Outline of the object; empty where there is none, or it cannot be loaded."""
-    try:
-        mask = None if report.load_object is None else report.load_object(name)
-    except _UNREADABLE:
-        mask = None
-    return "" if mask is None else outline_path(mask, width, height)
+        return None
 
 
 def _frame(report: ReportData, result: RegionResult) -> Frame:

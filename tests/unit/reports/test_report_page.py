@@ -13,7 +13,7 @@ import pytest
 
 from protoanomalyncd.core.errors import OutputError
 from protoanomalyncd.core.records import Discovery, ImageArray, Skipped
-from protoanomalyncd.discovery.metrics import evaluate
+from protoanomalyncd.discovery.metrics import metrics_of
 from protoanomalyncd.reports import render_report, write_report
 from tests.unit.reports.builder import NASTY_NAMES, Pictures, discovery, report
 
@@ -84,11 +84,6 @@ def data_of(page: str) -> dict[str, Any]:
     assert found
     value: dict[str, Any] = json.loads(found.group(1))
     return value
-
-
-def metrics_of(found: Discovery) -> dict[str, Any]:
-    known = [i for i in found.images if i.true_class is not None]
-    return evaluate([str(i.true_class) for i in known], [i.class_id for i in known]).to_dict()
 
 
 @pytest.fixture(scope="module")
