@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.common.pyramid import embed
 from research.common.teachers import MEAN, STD, VIT_BLOCKS, ResNet18Trunk, load_resnet50
 
 
@@ -147,7 +148,7 @@ class Embedded:
     def tokens(self, images: Tensor, biases: list[Tensor]) -> list[Tensor]:
         """Class tokens (B, D) for each bias (B, P) of the class row."""
         model: Any = self.module
-        found = model.embed(normalise(images, MEAN, STD), torch.stack(biases, dim=1))
+        found = embed(model, normalise(images, MEAN, STD), torch.stack(biases, dim=1))
         return list(found.unbind(1))
 
 

@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from research.common.pooling_sets import neu_single_type
+from research.common.pyramid import embed, forward_pyramid
 from research.common.teachers import TargetSpace
 
 from .data import load_mtd_normals
@@ -93,7 +94,7 @@ def stage_features(model: EmbeddedViT, images: list[Image]) -> tuple[Tensor, Ten
     fine, coarse = [], []
     for start in range(0, len(images), 8):
         x = normalise(np.stack(images[start : start + 8]))[1]
-        out = model.forward_pyramid(x)
+        out = forward_pyramid(model, x)
         tokens, s8 = out["tokens"], out["s8"]
         if not isinstance(s8, Tensor):
             raise TypeError("expected a tensor")
@@ -154,7 +155,7 @@ def class_token_accuracy(
         level = torch.minimum(torch.tensor(0.5), a.amax(1, keepdim=True))
         hard = torch.zeros_like(a).masked_fill(a < level, -1e9)
         bias = torch.stack([hard, 4 * (2 * a - 1), torch.zeros_like(a)], dim=1)
-        for k, found in zip(tokens, model.embed(x, bias).unbind(1), strict=True):
+        for k, found in zip(tokens, embed(model, x, bias).unbind(1), strict=True):
             tokens[k].append(F.normalize(found, dim=1))
     labels = torch.from_numpy(types[order])
     cut = len(order) * 4 // 5

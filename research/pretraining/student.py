@@ -20,6 +20,7 @@ except ModuleNotFoundError:  # a checkout without installation
     sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
     from protoanomalyncd.vit.embedded import DESCRIPTOR_WEIGHTS, EmbeddedViT
 
+from research.common.pyramid import forward_pyramid
 from research.common.teachers import TARGETS
 
 STAGE_OF = {
@@ -78,7 +79,7 @@ class Student(nn.Module):
 
     def stages(self, x: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Normalised features that the heads read: maps (B, h, w, C) and ``cls`` (B, G, C)."""
-        out = self.backbone.forward_pyramid(x, bias)
+        out = forward_pyramid(self.backbone, x, bias)
         tokens, s4, s8, cls = out["tokens"], out["s4"], out["s8"], out["cls"]
         if not (isinstance(s4, Tensor) and isinstance(s8, Tensor) and isinstance(cls, Tensor)):
             raise TypeError("expected tensors")

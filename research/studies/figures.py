@@ -22,7 +22,7 @@ from protoanomalyncd.reports.colours import DEFECT_COLOURS, NORMAL_COLOUR
 from protoanomalyncd.storage.files import write_bytes
 from protoanomalyncd.training.views import plain_view
 from protoanomalyncd.vit import GuidedEncoder
-from protoanomalyncd.vit.attention_maps import class_attention
+from research.studies.class_attention import class_attention
 from research.studies.outcomes import Outcome
 from research.studies.runs import Run
 

@@ -7,6 +7,7 @@ wrote it. Gradients are compared too, which checks every pseudo-label entry by e
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from protoanomalyncd.discovery.merge_regions import merge_regions, share_temperature
+from protoanomalyncd.discovery.merge_regions import merge_regions
 from protoanomalyncd.discovery.metrics import evaluate
 from protoanomalyncd.prototypes.losses import (
     cross_view,
@@ -133,7 +134,7 @@ def test_merge_regions(case: dict, form: str) -> None:
     areas = torch.tensor(inputs["pixels"], dtype=torch.float64)
     temperature = inputs["temperature"]
     if form == "shares":
-        areas, temperature = areas / (height * width), share_temperature(temperature, height, width)
+        areas, temperature = areas / (height * width), temperature / math.sqrt(height * width)
     merged = merge_regions(
         torch.softmax(cosines / inputs["cosine_temperature"], dim=1),
         torch.tensor(inputs["image_index"]),

@@ -11,30 +11,23 @@ other weights there.
 
 *Ours*: an area is a share of the image, in [0, 1], and T is `SHARE_TEMPERATURE` = 0.1. Because
 ``sqrt(pixels) / T = sqrt(share) / (T / sqrt(H W))``, that is exactly the reference's T = 100 on
-images of 1000 x 1000 pixels, its T = 50 on images of 500 x 500; `share_temperature` converts for
-any other size. Both forms are the same function: give areas and temperature in the same unit.
+images of 1000 x 1000 pixels, its T = 50 on images of 500 x 500. Both forms are the same function:
+give areas and temperature in the same unit.
 
 Letters: R regions, I images, K classes, base classes first.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from protoanomalyncd.prototypes.pseudo_labels import restrict_to_novel
 
-__all__ = ["SHARE_TEMPERATURE", "merge_regions", "region_weights", "share_temperature"]
+__all__ = ["SHARE_TEMPERATURE", "merge_regions", "region_weights"]
 
 SHARE_TEMPERATURE = 0.1
 """T for areas given as shares of the image."""
-
-
-def share_temperature(pixel_temperature: float, height: int, width: int) -> float:
-    """The temperature for shares that equals `pixel_temperature` on images of this size [px]."""
-    return pixel_temperature / math.sqrt(height * width)
 
 
 def region_weights(

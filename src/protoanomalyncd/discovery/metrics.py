@@ -18,6 +18,7 @@ Example::
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
@@ -97,27 +98,13 @@ class ClusterMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; mappings become lists, since class names may be numbers."""
-        return {
-            "nmi": self.nmi,
-            "ari": self.ari,
-            "f1": self.f1,
-            "n_classes_true": self.n_classes_true,
-            "n_classes_found": self.n_classes_found,
-            "n_samples": self.n_samples,
-            "n_rejected": self.n_rejected,
+        return dataclasses.asdict(self) | {
             "classes": list(self.classes),
             "found": list(self.found),
             "matching": [{"found": k, "class": name} for k, name in self.matching.items()],
             "confusion": [list(row) for row in self.confusion],
             "per_class": [
-                {
-                    "class": name,
-                    "found": scores.found,
-                    "support": scores.support,
-                    "precision": scores.precision,
-                    "recall": scores.recall,
-                    "f1": scores.f1,
-                }
+                {"class": name, **dataclasses.asdict(scores)}
                 for name, scores in self.per_class.items()
             ],
         }

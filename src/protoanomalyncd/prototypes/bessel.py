@@ -24,7 +24,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "log_bessel_i", "scaled_bessel"]
+__all__ = ["Array", "scaled_bessel"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -104,13 +104,3 @@ def scaled_bessel(v: float, x: Array) -> tuple[Array, Array]:
         ratio = 1 / (2 * order + x**2 * ratio)
         log_scaled = log_scaled - np.log(ratio)
     return log_scaled, ratio
-
-
-def log_bessel_i(v: float, x: Array) -> Array:
-    """Log I_v(x); -inf at x = 0 unless v = 0. Arguments as in `scaled_bessel`."""
-    x = np.asarray(x, np.float64)
-    log_scaled = scaled_bessel(v, x)[0]
-    if v == 0:
-        return log_scaled
-    with np.errstate(divide="ignore"):
-        return log_scaled + v * np.log(x)

@@ -27,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from protoanomalyncd.prototypes.bessel import Array, scaled_bessel
 
@@ -166,13 +167,8 @@ class VMFMixture:
 
     def log_density(self, z: npt.ArrayLike) -> Array:
         """Log density of the mixture at each row (n,); larger = less outlying."""
-        return _log_sum_exp(self.log_joint(z))
-
-    def posterior(self, z: npt.ArrayLike) -> Array:
-        """p(k | z_i), (n, K)."""
-        joint = self.log_joint(z)
-        probabilities: Array = np.exp(joint - _log_sum_exp(joint)[:, None])
-        return probabilities
+        density: Array = logsumexp(self.log_joint(z), axis=1)
+        return density
 
     def bic(self, z: npt.ArrayLike) -> float:
         """Bayesian information criterion, smaller = better: p log n - 2 log likelihood."""
@@ -190,11 +186,9 @@ def fit_mixture(
 ) -> VMFMixture:
     """Maximum likelihood, given who belongs to which class.
 
-    With `VMFMixture.posterior` as the next call's labels it is one round of EM.
-
     Args:
         z: unit rows (n, d).
-        labels: classes 0..K-1 (n,), whole numbers; or memberships (n, K), in [0, 1].
+        labels: classes 0..K-1 (n,), whole numbers.
         kappa: one for all classes, or one each.
         n_classes: K, where the last classes may be empty; None = the largest label + 1.
         shrinkage: strength of `shrink`, for ``per_class`` only; 0 = maximum likelihood, as `bic`
@@ -223,14 +217,10 @@ def fit_mixture(
 
 
 def _memberships(labels: npt.ArrayLike, n: int, n_classes: int | None) -> Array:
-    """(n,) classes or (n, K) memberships -> (n, K)."""
+    """(n,) classes -> one-hot (n, K)."""
     given = np.asarray(labels)
-    if len(given) != n or n == 0 or given.ndim not in (1, 2):
-        raise ValueError(
-            f"expected labels (n,) or memberships (n, K) for n = {n} >= 1 rows, got {given.shape}"
-        )
-    if given.ndim == 2:
-        return given.astype(np.float64)
+    if given.shape != (n,) or n == 0:
+        raise ValueError(f"expected labels (n,) for n = {n} >= 1 rows, got {given.shape}")
     if not np.issubdtype(given.dtype, np.integer) or given.min() < 0:
         raise ValueError("expected labels as whole numbers of at least 0; leave outliers (-1) out")
     k = int(given.max()) + 1 if n_classes is None else n_classes
@@ -253,9 +243,3 @@ def _unit_rows(z: npt.ArrayLike, d: int | None = None) -> Array:
 def _check_dimension(d: int) -> None:
     if d < 2:
         raise ValueError(f"expected at least 2 dimensions, got {d}")
-
-
-def _log_sum_exp(values: Array) -> Array:
-    top = values.max(axis=1)
-    total: Array = top + np.log(np.exp(values - top[:, None]).sum(axis=1))
-    return total

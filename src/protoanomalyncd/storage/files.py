@@ -14,7 +14,6 @@ from typing import Any
 from protoanomalyncd.core.errors import ModelFormatError, OutputError, reason, shown
 
 __all__ = [
-    "ensure_folder",
     "own_file",
     "read_json",
     "replace_atomically",
@@ -23,25 +22,6 @@ __all__ = [
     "write_json",
     "write_text",
 ]
-
-
-def ensure_folder(folder: Path) -> Path:
-    """Create a folder and check that files can be made in it.
-
-    Raises:
-        OutputError: it cannot be created, is a file, or cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"output folder {shown(folder)}: expected a folder that can be written to, "
-            f"got '{reason(error)}'; choose another --out"
-        ) from error
-    return folder
 
 
 def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -170,8 +170,8 @@ class EmbeddedViT(VisionTransformer):
     """The embedded guided ViT.
 
     An ordinary timm ``VisionTransformer`` to its caller (``forward_features``,
-    ``forward_intermediates``, ``blocks`` accept an ``attn_mask``), with methods for the
-    pyramid of stages, patch descriptors and guided class tokens.
+    ``forward_intermediates``, ``blocks`` accept an ``attn_mask``), with patch
+    descriptors; several guidances in one pass: `research.common.pyramid`.
 
     Args:
         stem_norm: batch normalisation in the stem: True in training, False in the export.
@@ -196,12 +196,6 @@ class EmbeddedViT(VisionTransformer):
         """Feature map at stride 16 (B, C, h, w) -> patch tokens with positions (B, P, C)."""
         return self._pos_embed(stride16.permute(0, 2, 3, 1))[:, self.num_prefix_tokens :]
 
-    def _class_tokens(self, tokens: Tensor, n_guidances: int) -> Tensor:
-        """The learned class token for every image and guidance: (B, G, C)."""
-        if self.cls_token is None:
-            raise ValueError("expected a network with a class token, got class_token=False")
-        return self.cls_token.expand(tokens.shape[0], n_guidances, -1).to(tokens.dtype)
-
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
@@ -219,54 +213,15 @@ class EmbeddedViT(VisionTransformer):
             whole: Tensor = super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
             return whole
         tokens = self.tokens_before_blocks(self.patch_embed.stages(x)[2])
-        rows = torch.cat([self._class_tokens(tokens, 1), tokens], dim=1)
+        if self.cls_token is None:
+            raise ValueError("expected a network with a class token, got class_token=False")
+        own = self.cls_token.expand(len(tokens), 1, -1).to(tokens.dtype)
+        rows = torch.cat([own, tokens], dim=1)
         for block in self.blocks[:-1]:
             rows = guided_rows(block, rows, 1)
         cls = class_row(self.blocks[-1], rows[:, :1], rows[:, 1:])
         out: Tensor = self.forward_head(self.norm(cls))
         return out
-
-    def forward_pyramid(
-        self, x: Tensor, bias: Tensor | None = None
-    ) -> dict[str, Tensor | list[Tensor]]:
-        """All stages of one pass, with guided class tokens.
-
-        Args:
-            x: normalised images (B, 3, H, W).
-            bias: additive logits of the class rows of every block (B, G, P); None: one
-                unguided class token (G = 1).
-
-        Returns:
-            ``s4`` (B, 64, H/4, W/4), ``s8`` (B, 128, H/8, W/8), ``tokens``: list of
-            patch tokens (B, P, C) after each block, before the final norm, and ``cls``:
-            normalised class tokens (B, G, C).
-        """
-        s4, s8, stride16 = self.patch_embed.stages(x)
-        tokens = self.tokens_before_blocks(stride16)
-        n_guidances = 1 if bias is None else bias.shape[1]
-        rows = torch.cat([self._class_tokens(tokens, n_guidances), tokens], dim=1)
-        after: list[Tensor] = []
-        for block in self.blocks:
-            rows = guided_rows(block, rows, n_guidances, bias)
-            after.append(rows[:, n_guidances:])
-        return {"s4": s4, "s8": s8, "tokens": after, "cls": self.norm(rows[:, :n_guidances])}
-
-    def embed(self, x: Tensor, guidance_bias: Tensor | None = None) -> Tensor:
-        """Guided class tokens.
-
-        Args:
-            x: normalised images (B, 3, H, W).
-            guidance_bias: additive logits (B, P) or (B, G, P), used in every block; None: unguided.
-
-        Returns:
-            (B, C) for a bias of (B, P) or None, else (B, G, C); not L2-normalised.
-        """
-        single = guidance_bias is None or guidance_bias.ndim == 2
-        bias = guidance_bias.unsqueeze(1) if guidance_bias is not None and single else guidance_bias
-        cls = self.forward_pyramid(x, bias)["cls"]
-        if not isinstance(cls, Tensor):
-            raise TypeError("expected a tensor of class tokens")
-        return cls[:, 0] if single else cls
 
     def patch_descriptors(self, x: Tensor) -> list[Tensor]:
         """Descriptors of patches for nearest-neighbour search.

@@ -15,10 +15,10 @@ import torch
 import yaml
 from PIL import Image
 
-from protoanomalyncd.vit.attention_maps import class_attention
 from research.ablate import main
 from research.studies import ablation, runs
 from research.studies.ablation import run_study
+from research.studies.class_attention import class_attention
 from research.studies.outcomes import Outcome, markdown_table, summarise
 from research.studies.study import read_study
 from tests.tiny import SIDE, network_folder, tiny_config, tiny_encoder, tiny_images, tiny_labelled

@@ -12,7 +12,6 @@ from protoanomalyncd.discovery.merge_regions import (
     SHARE_TEMPERATURE,
     merge_regions,
     region_weights,
-    share_temperature,
 )
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
@@ -99,7 +98,7 @@ def test_larger_regions_count_more() -> None:
 
 @pytest.mark.parametrize(("side", "temperature"), [(1000, 100.0), (500, 50.0)])
 def test_the_default_is_the_reference_at_the_stated_sizes(side: int, temperature: float) -> None:
-    assert share_temperature(temperature, side, side) == pytest.approx(SHARE_TEMPERATURE)
+    assert temperature / math.sqrt(side * side) == pytest.approx(SHARE_TEMPERATURE)
     p, index, shares = draw_probabilities(6, 5), torch.tensor(INDEX), torch.tensor(SHARES).double()
     ours = merge_regions(p, index, shares)
     reference = merge_regions(p, index, shares * side**2, temperature)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from protoanomalyncd.prototypes.bessel import log_bessel_i, scaled_bessel
+from protoanomalyncd.prototypes.bessel import scaled_bessel
 from protoanomalyncd.prototypes.vmf import (
     MAX_KAPPA,
     VMFMixture,
@@ -71,9 +71,9 @@ def test_without_concentration_the_density_is_one_over_the_surface(d: int) -> No
     surface = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2)
     assert float(log_normaliser(d, 0.0)) == pytest.approx(-surface, rel=1e-13)
     assert float(mean_length(d, 0.0)) == 0
-    assert float(log_bessel_i(d / 2 - 1, np.zeros(()))) == pytest.approx(
-        0 if d == 2 else -math.inf, abs=1e-12
-    )
+    v = d / 2 - 1
+    limit = -v * math.log(2) - math.lgamma(v + 1)
+    assert float(scaled_bessel(v, np.zeros(()))[0]) == pytest.approx(limit, rel=1e-13, abs=1e-12)
 
 
 def test_the_series_of_bessel_by_a_loop() -> None:
@@ -82,7 +82,8 @@ def test_the_series_of_bessel_by_a_loop() -> None:
             math.exp((2 * m + v) * math.log(x / 2) - math.lgamma(m + 1) - math.lgamma(m + v + 1))
             for m in range(120)
         ]
-        assert float(log_bessel_i(v, np.array(x))) == pytest.approx(math.log(math.fsum(terms)))
+        found = float(scaled_bessel(v, np.array(x))[0]) + v * math.log(x)
+        assert found == pytest.approx(math.log(math.fsum(terms)))
 
 
 def test_the_mean_length_is_minus_the_slope_of_the_log_normaliser() -> None:
@@ -115,11 +116,7 @@ def test_concentration_grows_with_the_mean_length() -> None:
 
 def test_likelihoods_by_loops() -> None:
     model, z = mixture(), sphere(7, 6)
-    likelihoods, density, posterior = (
-        model.log_likelihoods(z),
-        model.log_density(z),
-        model.posterior(z),
-    )
+    likelihoods, density = model.log_likelihoods(z), model.log_density(z)
     for i in range(7):
         joint = []
         for k in range(3):
@@ -128,7 +125,6 @@ def test_likelihoods_by_loops() -> None:
             assert likelihoods[i, k] == pytest.approx(expected)
             joint.append(model.weights[k] * math.exp(expected))
         assert density[i] == pytest.approx(math.log(sum(joint)))
-        assert posterior[i] == pytest.approx(np.array(joint) / sum(joint))
 
 
 def test_the_density_integrates_to_one() -> None:
@@ -204,31 +200,13 @@ def test_bic_prefers_the_true_number_of_classes() -> None:
     assert min(found, key=lambda k: found[k]) == 3
 
 
-def test_memberships_of_one_are_labels() -> None:
-    z, labels = sphere(8, 4), np.array([0, 1, 2, 0, 1, 2, 0, 1])
-    hard, soft = fit_mixture(z, labels), fit_mixture(z, np.eye(3)[labels])
-    assert np.array_equal(hard.directions, soft.directions)
-    assert np.array_equal(hard.kappas, soft.kappas)
-
-
-def test_em_raises_the_likelihood() -> None:
-    z = np.concatenate([sample(m, 20.0, 40, seed=i) for i, m in enumerate(sphere(3, 8))])
-    model = fit_mixture(z, np.arange(120) % 3, "per_class")
-    densities = []
-    for _ in range(15):
-        densities.append(model.log_density(z).sum())
-        model = fit_mixture(z, model.posterior(z), "per_class")
-    assert np.all(np.diff(densities) > -1e-9)
-    assert densities[-1] > densities[0] + 1
-
-
 def test_an_empty_class_has_no_weight_and_the_shared_kappa() -> None:
     z = sphere(6, 4)
     model = fit_mixture(z, [0, 0, 0, 2, 2, 2], "per_class", n_classes=4)
     shared = fit_mixture(z, [0, 0, 0, 2, 2, 2], n_classes=4).kappas[0]
     assert model.weights.tolist() == [0.5, 0, 0.5, 0]
     assert model.kappas[[1, 3]] == pytest.approx([shared, shared])
-    assert np.all(model.posterior(z)[:, [1, 3]] == 0)
+    assert np.all(model.log_joint(z)[:, [1, 3]] == -np.inf)
     assert np.all(np.isfinite(model.log_density(z)))
 
 

@@ -11,7 +11,6 @@ import torch
 
 from protoanomalyncd.core.errors import ModelFormatError, OutputError
 from protoanomalyncd.storage.files import (
-    ensure_folder,
     read_json,
     replace_atomically,
     write_json,
@@ -85,16 +84,6 @@ def test_what_is_no_safetensors_file_is_told(tmp_path: Path, content: bytes | No
     with pytest.raises(ModelFormatError, match="expected a safetensors file") as caught:
         read_tensors(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match="expected a folder that can be written to") as caught:
-            ensure_folder(folder)
-        assert "\n" not in str(caught.value)
-    assert ensure_folder(tmp_path / "a" / "b").is_dir()
-    assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 def test_maps_are_kept_by_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from protoanomalyncd.vit.class_row import class_row, guided_rows, patch_rows
 from protoanomalyncd.vit.embedded import WEIGHTS_DIR, EmbeddedViT
+from research.common.pyramid import embed, forward_pyramid
 
 
 def tiny(seed: int = 0) -> EmbeddedViT:
@@ -83,7 +84,7 @@ def test_forward_features_is_the_unguided_pyramid() -> None:
     model, x = tiny(), torch.randn(2, 3, 96, 64)
     with torch.no_grad():
         features = model.forward_features(x)
-        out = model.forward_pyramid(x)
+        out = forward_pyramid(model, x)
         _, maps = model.forward_intermediates(x, indices=[2, 5])
     assert isinstance(out["cls"], Tensor)
     torch.testing.assert_close(features[:, :1], out["cls"], atol=1e-5, rtol=0)
@@ -91,7 +92,7 @@ def test_forward_features_is_the_unguided_pyramid() -> None:
     torch.testing.assert_close(
         maps[0].flatten(2).transpose(1, 2), out["tokens"][2], atol=1e-5, rtol=0
     )
-    torch.testing.assert_close(model(x), model.embed(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(x), embed(model, x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -113,8 +114,8 @@ def test_guided_embeddings_share_the_patch_tokens() -> None:
     model, x = tiny(), torch.randn(2, 3, 64, 96)
     bias = 3 * torch.randn(2, 3, 24)
     with torch.no_grad():
-        together = model.embed(x, bias)
-        one = model.embed(x, bias[:, 1])
+        together = embed(model, x, bias)
+        one = embed(model, x, bias[:, 1])
         masked = model.forward_features(x, attn_mask=hidden_class_mask(bias[:, 1], 2, 24))[:, 0]
     assert together.shape == (2, 3, 256)
     for other in (one, masked):
@@ -147,7 +148,7 @@ def test_batch_equals_single() -> None:
     """One image alone gives what it gives in a batch."""
     model, x = tiny(), torch.randn(3, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(model.embed(x)[1:2], model.embed(x[1:2]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(embed(model, x)[1:2], embed(model, x[1:2]), atol=1e-5, rtol=0)
 
 
 def test_shipped_weights_load_offline() -> None:
