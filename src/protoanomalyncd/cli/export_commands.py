@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protoanomalyncd.cli.parser import Namespace, Subcommands
+from protoanomalyncd.cli.parser import Namespace, Subcommands, add_results
 
 __all__ = ["add_classify", "add_export"]
 
@@ -27,9 +27,7 @@ def add_export(commands: Subcommands) -> None:
         "--format", choices=["onnx", "openvino"], default="onnx", help="of the graph"
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        help="folder to make; default: MODEL-FORMAT beside the model",
+        "--out", type=Path, help="folder to make; default: MODEL-FORMAT beside the model"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     parser.set_defaults(run=run_export)
@@ -46,15 +44,12 @@ def add_classify(commands: Subcommands) -> None:
         "  protoanomalyncd classify RUN/model-onnx NEW_IMAGES --maps MAPS --out PRED",
     )
     parser.add_argument("exported", type=Path, help="folder made by export")
-    parser.add_argument("images", type=Path, help="folder of images")
+    add_results(parser)
     parser.add_argument(
         "--maps",
         type=Path,
         required=True,
         help="their anomaly maps, by the detector whose maps the model was fitted on",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the results; must be new"
     )
     parser.add_argument(
         "--engine",
@@ -68,8 +63,6 @@ def add_classify(commands: Subcommands) -> None:
         help="bfloat16 is quicker with openvino where the processor has it; classes at the border "
         "of two can move",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run_classify)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from protoanomalyncd.cli.discover_options import add_discover
 from protoanomalyncd.cli.export_commands import add_classify, add_export
 from protoanomalyncd.cli.generate import add_generate
-from protoanomalyncd.cli.parser import ArgumentParser, Namespace, Subcommands, guarded
+from protoanomalyncd.cli.parser import ArgumentParser, Namespace, Subcommands, add_results, guarded
 from protoanomalyncd.cli.prepare import add_prepare
 from protoanomalyncd.cli.settings import setting, spelled_out
 from protoanomalyncd.core.errors import ConfigurationError
@@ -72,10 +72,7 @@ def _add_predict(commands: Subcommands) -> None:
         description="Class the images of a folder by a saved model; nothing is trained.",
     )
     parser.add_argument("model", type=Path, help="folder of a model, such as RUN/model")
-    parser.add_argument("images", type=Path, help="folder of images")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the results; must be new"
-    )
+    add_results(parser)
     parser.add_argument(
         "--maps", type=Path, help="anomaly maps of the images, if the model was fitted with maps"
     )
@@ -97,8 +94,6 @@ def _add_predict(commands: Subcommands) -> None:
         help="where the networks of the model's object localiser are on this machine; "
         "--localiser.segmenter local-dir:FOLDER is the same",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=_run_predict)
 
 

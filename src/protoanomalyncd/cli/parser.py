@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from protoanomalyncd.core.errors import ConfigurationError, ProtoAnomalyNCDError
 
-__all__ = ["ArgumentParser", "Namespace", "Subcommands", "guarded"]
+__all__ = ["ArgumentParser", "Namespace", "Subcommands", "add_results", "guarded"]
 
 Namespace = argparse.Namespace
 Subcommands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
@@ -34,6 +35,16 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigurationError."""
         raise ConfigurationError(f"{' '.join(message.split())}; see {self.prog} --help")
+
+
+def add_results(parser: ArgumentParser) -> None:
+    """The folder of new images, and where what is said of them goes."""
+    parser.add_argument("images", type=Path, help="folder of images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; must be new"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --out")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 class _Stopped(KeyboardInterrupt):

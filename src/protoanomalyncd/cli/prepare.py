@@ -35,11 +35,5 @@ def run_prepare(options: Namespace) -> None:
     from protoanomalyncd.cli.console import console
     from protoanomalyncd.datasets import prepare
 
-    summary = prepare(
-        options.name,
-        options.source,
-        options.out,
-        category=options.category,
-        resolution=options.resolution,
-    )
-    console.print(str(summary))
+    chosen = {"category": options.category, "resolution": options.resolution}
+    console.print(str(prepare(options.name, options.source, options.out, **chosen)))

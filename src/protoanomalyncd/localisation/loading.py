@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError
+from protoanomalyncd.core.errors import ConfigurationError, MissingDependencyError, reason
 
 __all__ = ["LOCAL", "load_model", "model_type"]
 
@@ -45,7 +45,7 @@ def model_type(setting: str, source: str, examples: str) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{setting}: expected a config.json with a model_type in {folder}, got "
-            f"{_first_line(error)}; copy the model's files again"
+            f"{reason(error)}; copy the model's files again"
         ) from error
 
 
@@ -81,7 +81,7 @@ def load_model(setting: str, source: str, classes: tuple[str, str], device: str)
         if local:
             raise ConfigurationError(
                 f"{setting}: expected the files of one whole model in {place}, got: "
-                f"{_first_line(error)}; copy them again"
+                f"{reason(error)}; copy them again"
             ) from error
         raise _not_fetched(setting, source, error) from error
     finally:
@@ -117,12 +117,7 @@ def _checked_folder(setting: str, source: str, examples: str) -> Path:
 
 def _not_fetched(setting: str, source: str, error: Exception) -> MissingDependencyError:
     return MissingDependencyError(
-        f"{setting}: {source!r} cannot be fetched ({_first_line(error)}); without internet copy "
+        f"{setting}: {source!r} cannot be fetched ({reason(error)}); without internet copy "
         "the model's files (config.json, model.safetensors, its processor's and tokenizer's) into "
         "a folder and use local-dir:FOLDER"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip()[:160] if lines else type(error).__name__

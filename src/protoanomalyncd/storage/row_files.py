@@ -9,9 +9,9 @@ again is cheap. Source: ours.
 from __future__ import annotations
 
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -52,7 +52,23 @@ class PageBudget:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class RowFile:
+class _OneByOne(ABC):
+    """What can be asked for a row can be gone through."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Array:
+        """A copy of one row."""
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+
+class RowFile(_OneByOne):
     """Rows of a ``.npy`` file; each is read when it is asked for.
 
     Args:
@@ -72,32 +88,22 @@ class RowFile:
         self.dtype: np.dtype[Any] = self._rows.dtype if dtype is None else np.dtype(dtype)
         self._budget = PageBudget(self._rows)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, index: int) -> Array:
-        """A copy of one row."""
         row: Array = np.array(self._rows[index], self.dtype)
         self._budget.touch(row.nbytes)
         return row
-
-    def __iter__(self) -> Iterator[Array]:
-        return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self._rows, self.dtype if dtype is None else dtype)
 
 
-class _Joined:
+class _Joined(_OneByOne):
     """Rows of two sources, one after the other."""
 
     def __init__(self, first: Rows, second: Rows) -> None:
         self._first, self._second = first, second
         self.shape: tuple[int, ...] = (len(first) + len(second), *first.shape[1:])
         self.dtype: np.dtype[Any] = first.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, index: int) -> Array:
         if not -len(self) <= index < len(self):
@@ -106,9 +112,6 @@ class _Joined:
         inside = position < len(self._first)
         row = self._first[position] if inside else self._second[position - len(self._first)]
         return np.asarray(row)
-
-    def __iter__(self) -> Iterator[Array]:
-        return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.concatenate([np.asarray(self._first, dtype), np.asarray(self._second, dtype)])
@@ -161,12 +164,7 @@ class RowWriter:
     def __enter__(self) -> RowWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _header(self) -> None:

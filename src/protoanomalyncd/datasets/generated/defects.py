@@ -15,11 +15,13 @@ import numpy as np
 from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.fields import (
     blob,
+    blurred,
     coverage,
     curve,
     grid,
     mix,
     shaded,
+    shifted,
     smooth_noise,
     stroke,
     wander,
@@ -42,18 +44,6 @@ __all__ = [
 Defect: TypeAlias = Callable[[np.random.Generator, Scene], tuple[FloatArray, FloatArray]]
 
 
-def _shifted(field: FloatArray, light: tuple[float, float], by: float) -> FloatArray:
-    """`field` moved away from the lamp by `by` [image sides]."""
-    size = field.shape[0]
-    move = np.array([[1, 0, -light[0] * by * size], [0, 1, -light[1] * by * size]], np.float32)
-    return np.asarray(cv2.warpAffine(field, move, (size, size)), np.float32)
-
-
-def _blurred(field: FloatArray, sigma: float) -> FloatArray:
-    """`field` under a Gaussian of `sigma` [px]."""
-    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)
-
-
 def scratch(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray]:
     """One to three fine smooth grooves: a bright flank beside a dark one."""
     size = scene.size
@@ -73,7 +63,7 @@ def scratch(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatAr
     extent = extent * scene.cover
     strength = rng.uniform(0.7, 1.0)
     # Bare material in the groove; the flank that faces away from the lamp is in shadow.
-    dark = _shifted(extent, scene.light, -0.5 * width)
+    dark = shifted(extent, scene.light, -0.5 * width)
     lifted = scene.colour * 0.2 + np.asarray(scene.inside, np.float32) * 0.95
     if scene.brightness() > 0.6:
         # Nothing is brighter than a bright surface: here a groove shows by its shade.
@@ -102,7 +92,7 @@ def crack(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArra
         taper = np.linspace(0.6, 0.2, len(branch))
         extent = np.maximum(extent, stroke(size, branch, width * taper))
     extent = extent * scene.cover
-    edge = np.clip(_shifted(extent, scene.light, 0.006) - extent, 0, 1) * scene.cover
+    edge = np.clip(shifted(extent, scene.light, 0.006) - extent, 0, 1) * scene.cover
     picture = mix(scene.colour, scene.colour * 0.12, extent * rng.uniform(0.8, 1.0))
     # The far rim of the gap catches light.
     picture = mix(picture, np.asarray(scene.inside, np.float32), 0.3 * edge)
@@ -117,8 +107,8 @@ def hole(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray
     distance = blob(rng, size, centre, radius, roughness=0.07, aspect=rng.uniform(1, 1.3))
     opening = coverage(distance, size) * scene.cover
     rim = coverage(np.abs(distance + 0.002) - 0.006, size, 0.006) * scene.cover
-    depth = 1 - _shifted(coverage(distance, size), scene.light, rng.uniform(0.3, 0.6) * radius)
-    depth = _blurred(depth, max(0.12 * radius * size, 0.4))
+    depth = 1 - shifted(coverage(distance, size), scene.light, rng.uniform(0.3, 0.6) * radius)
+    depth = blurred(depth, max(0.12 * radius * size, 0.4))
     floor = scene.behind * (0.75 - 0.6 * depth)[..., None]
     x, y = grid(size)
     facing = ((x - centre[0]) * scene.light[0] + (y - centre[1]) * scene.light[1]) / radius
@@ -170,7 +160,7 @@ def dent(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, FloatArray
     inward = np.clip(-distance / radius, 0, 1)
     profile = 0.5 - 0.5 * np.cos(np.pi * np.sqrt(inward))
     height = (-profile * radius * 0.5).astype(np.float32)
-    height = cv2.GaussianBlur(height, (0, 0), 0.012 * size + 0.3)
+    height = blurred(height, 0.012 * size + 0.3)
     relief = shaded(height, scene.light, rng.uniform(0.28, 0.4))
     gy, gx = np.gradient(height * size)
     # Refraction of the surface: each pixel shows a point further down the slope.
@@ -265,9 +255,7 @@ def contamination(rng: np.random.Generator, scene: Scene) -> tuple[FloatArray, F
     mean = scene.brightness()
     colour = max(picks, key=lambda c: abs(float(c.mean()) - mean))
     matter = matter * np.maximum(scene.cover, 0)
-    shadow = cv2.GaussianBlur(
-        _shifted(matter, scene.light, 0.8 * width), (0, 0), 0.004 * size + 0.3
-    )
+    shadow = blurred(shifted(matter, scene.light, 0.8 * width), 0.004 * size + 0.3)
     shadow = shadow * scene.cover
     round_ = np.clip(shaded(matter * np.float32(width), scene.light, 0.25), -0.2, 0.2)
     picture = mix(scene.colour, scene.colour * 0.45, shadow)

@@ -17,6 +17,7 @@ from protoanomalyncd.core.records import FloatArray
 __all__ = [
     "Field",
     "blob",
+    "blurred",
     "coverage",
     "curve",
     "grid",
@@ -24,6 +25,7 @@ __all__ = [
     "ramp",
     "rounded_box",
     "shaded",
+    "shifted",
     "smooth_noise",
     "stroke",
     "wander",
@@ -229,3 +231,15 @@ def stroke(size: int, path: FloatArray, widths: Field | float, closed: bool = Fa
         )
     small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32) / np.float32(255)
+
+
+def shifted(field: FloatArray, light: tuple[float, float], by: float) -> FloatArray:
+    """`field` moved away from the lamp by `by` [image sides]."""
+    size = field.shape[0]
+    move = np.array([[1, 0, -light[0] * by * size], [0, 1, -light[1] * by * size]], np.float32)
+    return np.asarray(cv2.warpAffine(field, move, (size, size)), np.float32)
+
+
+def blurred(field: FloatArray, sigma: float) -> FloatArray:
+    """`field` under a Gaussian of `sigma` [px]."""
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)

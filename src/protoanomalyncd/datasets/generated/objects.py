@@ -8,23 +8,20 @@ import numpy as np
 from protoanomalyncd.core.records import FloatArray
 from protoanomalyncd.datasets.generated.board import printed_board
 from protoanomalyncd.datasets.generated.fields import (
+    blurred,
     coverage,
     grid,
     mix,
     rounded_box,
     shaded,
+    shifted,
     smooth_noise,
 )
-from protoanomalyncd.datasets.generated.scene import Scene
+from protoanomalyncd.datasets.generated.scene import Scene, lamp
 
 __all__ = ["gear", "pcb", "tablet", "tile", "washer"]
 
 Colour = tuple[float, float, float]
-
-
-def _lamp(rng: np.random.Generator) -> tuple[float, float]:
-    angle = rng.normal(-2.2, 0.12)
-    return float(np.cos(angle)), float(np.sin(angle))
 
 
 def _lay(
@@ -37,12 +34,8 @@ def _lay(
     shadow: float = 0.02,
 ) -> Scene:
     """Put a product on its background, with the shadow that it casts."""
-    size = on.shape[0]
-    away = np.array(
-        [[1, 0, -light[0] * shadow * size], [0, 1, -light[1] * shadow * size]], np.float32
-    )
-    cast = cv2.warpAffine(cover, away, (size, size))
-    cast = cv2.GaussianBlur(cast, (0, 0), max(0.6 * shadow * size, 0.5))
+    cast = shifted(cover, light, shadow)
+    cast = blurred(cast, max(0.6 * shadow * on.shape[0], 0.5))
     ground = on * (1 - 0.55 * cast)[..., None]
     picture = mix(ground, np.clip(colour, 0, 1), cover)
     behind = on * (1 - 0.3 * cast)[..., None]
@@ -88,7 +81,7 @@ def _turned(
 
 def washer(rng: np.random.Generator, size: int) -> Scene:
     """A turned steel ring on a conveyor belt."""
-    light = _lamp(rng)
+    light = lamp(rng)
     radius, angle = _polar(rng, size)
     outer, inner = rng.normal(0.4, 0.003), rng.normal(0.17, 0.002)
     middle, half = (outer + inner) / 2, (outer - inner) / 2
@@ -104,7 +97,7 @@ def washer(rng: np.random.Generator, size: int) -> Scene:
 
 def gear(rng: np.random.Generator, size: int) -> Scene:
     """A brass gear wheel with a bore and six holes, on light grey paper."""
-    light = _lamp(rng)
+    light = lamp(rng)
     radius, angle = _polar(rng, size)
     turn = rng.uniform(0, 2 * np.pi)
     teeth, wave = 22, angle - np.float32(turn)
@@ -131,7 +124,7 @@ def gear(rng: np.random.Generator, size: int) -> Scene:
 
 def tablet(rng: np.random.Generator, size: int) -> Scene:
     """A pressed, coated tablet with a score line, on a blue tray."""
-    light = _lamp(rng)
+    light = lamp(rng)
     x, y = grid(size)
     shift, turn = rng.normal(0, 0.012, 2), rng.normal(0.35, 0.06)
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
@@ -158,7 +151,7 @@ def tablet(rng: np.random.Generator, size: int) -> Scene:
 
 def tile(rng: np.random.Generator, size: int) -> Scene:
     """A glazed ceramic tile with speckles, set in grout."""
-    light = _lamp(rng)
+    light = lamp(rng)
     x, y = grid(size)
     shift = rng.normal(0, 0.005, 2)
     turn = np.float32(rng.normal(0, 0.006))
@@ -186,7 +179,7 @@ def tile(rng: np.random.Generator, size: int) -> Scene:
 
 def pcb(rng: np.random.Generator, size: int) -> Scene:
     """A populated circuit board on an anti-static mat; every board has the same layout."""
-    light = _lamp(rng)
+    light = lamp(rng)
     colour, cover = printed_board(size)
     shift, turn = rng.normal(0, 0.006, 2) * size, float(rng.normal(0, 0.45))
     move = cv2.getRotationMatrix2D((size / 2, size / 2), turn, 1.0)

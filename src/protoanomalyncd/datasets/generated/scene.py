@@ -9,7 +9,7 @@ import numpy as np
 
 from protoanomalyncd.core.records import FloatArray
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "lamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +53,9 @@ class Scene:
     def brightness(self) -> float:
         """Mean grey value of the product, in [0, 1]."""
         return float((self.colour.mean(-1) * self.cover).sum() / max(float(self.cover.sum()), 1.0))
+
+
+def lamp(rng: np.random.Generator) -> tuple[float, float]:
+    """Direction towards the lamp (x, y): the rig is fixed, its bracket has some play."""
+    angle = rng.normal(-2.2, 0.12)
+    return float(np.cos(angle)), float(np.sin(angle))

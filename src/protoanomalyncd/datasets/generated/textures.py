@@ -6,15 +6,9 @@ import cv2
 import numpy as np
 
 from protoanomalyncd.datasets.generated.fields import Field, grid, mix, ramp, shaded, smooth_noise
-from protoanomalyncd.datasets.generated.scene import Scene
+from protoanomalyncd.datasets.generated.scene import Scene, lamp
 
 __all__ = ["brushed_metal", "fabric", "leather", "wood"]
-
-
-def _lamp(rng: np.random.Generator) -> tuple[float, float]:
-    # The rig is fixed; the lamp's bracket has some play.
-    angle = rng.normal(-2.2, 0.12)
-    return float(np.cos(angle)), float(np.sin(angle))
 
 
 def _texture(
@@ -47,7 +41,7 @@ def brushed_metal(rng: np.random.Generator, size: int) -> Scene:
     grey = 0.5 + 0.2 * reflex + 0.036 * streaks * (0.7 + 0.5 * reflex)
     grey = grey + 0.012 * smooth_noise(rng, size, 4)
     colour = grey[..., None] * np.array([0.97, 0.995, 1.03], np.float32)
-    return _texture(rng, colour, (0.05, 0.05, 0.06), (0.86, 0.87, 0.88), _lamp(rng))
+    return _texture(rng, colour, (0.05, 0.05, 0.06), (0.86, 0.87, 0.88), lamp(rng))
 
 
 def fabric(rng: np.random.Generator, size: int) -> Scene:
@@ -74,7 +68,7 @@ def fabric(rng: np.random.Generator, size: int) -> Scene:
     warp, weft = np.array([0.42, 0.5, 0.63], np.float32), np.array([0.57, 0.64, 0.74], np.float32)
     colour = mix(warp, weft, over.astype(np.float32)) * value[..., None].astype(np.float32)
     colour = colour * (1 + 0.03 * smooth_noise(rng, size, 3))[..., None]
-    return _texture(rng, colour, (0.06, 0.06, 0.07), (0.72, 0.74, 0.78), _lamp(rng))
+    return _texture(rng, colour, (0.06, 0.06, 0.07), (0.72, 0.74, 0.78), lamp(rng))
 
 
 def wood(rng: np.random.Generator, size: int) -> Scene:
@@ -94,7 +88,7 @@ def wood(rng: np.random.Generator, size: int) -> Scene:
     value = value + 0.05 * smooth_noise(rng, size, (5, 2))
     stops = [(0.87, 0.7, 0.5), (0.77, 0.57, 0.36), (0.6, 0.4, 0.23), (0.38, 0.23, 0.12)]
     colour = ramp(np.clip(value, 0, 1).astype(np.float32), stops)
-    return _texture(rng, colour, (0.1, 0.06, 0.03), (0.9, 0.78, 0.6), _lamp(rng))
+    return _texture(rng, colour, (0.1, 0.06, 0.03), (0.9, 0.78, 0.6), lamp(rng))
 
 
 def leather(rng: np.random.Generator, size: int) -> Scene:
@@ -120,7 +114,7 @@ def leather(rng: np.random.Generator, size: int) -> Scene:
     tone = rng.normal(0, 1, labels.max() + 1).astype(np.float32)[labels]
     height = cv2.resize(height, (size, size), interpolation=cv2.INTER_AREA)
     tone = cv2.resize(tone, (size, size), interpolation=cv2.INTER_AREA)
-    light = _lamp(rng)
+    light = lamp(rng)
     height = height + 0.05 * smooth_noise(rng, size, 90)
     relief = shaded(height * 0.006, light, 0.3)
     value = 0.34 + 0.3 * height + np.clip(relief, -0.22, 0.3) + 0.012 * tone
