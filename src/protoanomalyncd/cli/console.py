@@ -66,14 +66,14 @@ def logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def show_skipped(skipped: Sequence[Skipped], limit: int = 10) -> None:
+def show_skipped(skipped: Sequence[Skipped]) -> None:
     """List what was left out, and why."""
-    _show("skipped", skipped, limit, "more; see the report")
+    _show("skipped", skipped, 10, "more; see the report")
 
 
-def show_notes(notes: Sequence[Skipped], limit: int = 3) -> None:
+def show_notes(notes: Sequence[Skipped]) -> None:
     """List what was used with a reservation, and which."""
-    _show("note", notes, limit, "more such; see the report")
+    _show("note", notes, 3, "more such; see the report")
 
 
 def _show(kind: str, found: Sequence[Skipped], limit: int, rest: str) -> None:

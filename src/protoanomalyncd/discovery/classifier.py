@@ -113,11 +113,6 @@ class RegionClassifier:
         return RegionFeatures(torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen]))
 
     @torch.no_grad()
-    def embed(self, crops: CropSet) -> Tensor:
-        """Plain views of crops -> unit embeddings (R, C), on the CPU."""
-        return self.features(crops).embeddings
-
-    @torch.no_grad()
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings (R, C) -> cosines to all prototypes, known classes first (R, K)."""
         prototypes = self.head.prototypes.cpu()

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from protoanomalyncd.core.checks import Range, check_types
 from protoanomalyncd.core.records import FloatArray, MaskArray
@@ -101,10 +100,6 @@ def largest_piece(mask: MaskArray) -> MaskArray:
 
 def fill_holes(mask: MaskArray) -> MaskArray:
     """Sets every background component (4-connected) that does not touch the image's border."""
-    background: npt.NDArray[np.uint8] = (~mask).astype(np.uint8)
-    count, labels = cv2.connectedComponents(background, connectivity=4)
-    outside = np.zeros(count, np.bool_)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        outside[edge] = True
-    outside[0] = True  # label 0 is the mask itself
-    return np.asarray(mask | ~outside[labels])
+    seen = np.pad(mask, 1).view(np.uint8)
+    cv2.floodFill(seen, None, (0, 0), 1)
+    return np.asarray(mask | (seen[1:-1, 1:-1] == 0))

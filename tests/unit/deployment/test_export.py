@@ -206,9 +206,9 @@ def test_no_path_of_this_machine_travels(exported_cnn: Exported, tmp_path: Path)
 
 def test_the_model_itself_is_left_as_it_was(exported_cnn: Exported) -> None:
     crops, classifier = random_crops(2), exported_cnn.model.classifier_
-    before = classifier.embed(crops)
+    before = classifier.features(crops).embeddings
     ClassifierGraph(classifier, 80)
-    assert torch.equal(classifier.embed(crops), before)
+    assert torch.equal(classifier.features(crops).embeddings, before)
 
 
 def test_a_graph_that_computes_something_else_is_refused(exported_cnn: Exported) -> None:

@@ -156,12 +156,12 @@ def test_what_is_stranger_than_the_threshold_is_rejected(classifier: RegionClass
 
 def test_crops_are_embedded_one_by_one(classifier: RegionClassifier) -> None:
     crops = random_crops(3)
-    whole = classifier.embed(crops)
+    whole = classifier.features(crops).embeddings
     assert whole.shape == (3, 64)
     for i in range(3):
         names = ("images", "masks", "maps", "scores", "labels", "descriptors")
         arrays = (getattr(crops, n)[i : i + 1] for n in names)
-        alone = classifier.embed(type(crops)(*arrays, keys=crops.keys[i : i + 1]))
+        alone = classifier.features(type(crops)(*arrays, keys=crops.keys[i : i + 1])).embeddings
         assert torch.equal(alone[0], whole[i])
     assert classifier.encoder.config.input_size == SIDE
 

@@ -171,9 +171,9 @@ def curve(
     centre: tuple[float, float],
     length: float,
     bend: float,
-    points: int = 24,
 ) -> FloatArray:
-    """A smooth arc through `centre`: ``(points, 2)`` x, y [image sides]; `bend` [radians]."""
+    """A smooth arc through `centre`: ``(24, 2)`` x, y [image sides]; `bend` [radians]."""
+    points = 24
     start = rng.uniform(0, 2 * np.pi)
     turning = rng.normal(0, bend) * np.linspace(-0.5, 0.5, points)
     turning += rng.normal(0, bend / 2) * np.linspace(-0.5, 0.5, points) ** 2
@@ -187,7 +187,6 @@ def wander(
     start: tuple[float, float],
     direction: float,
     length: float,
-    jitter: float = 0.55,
 ) -> FloatArray:
     """A jagged path, as a crack runs: ``(n, 2)`` x, y [image sides]; angles in radians."""
     points = [np.asarray(start, np.float64)]
@@ -195,20 +194,19 @@ def wander(
     while travelled < length:
         step = float(rng.uniform(0.008, 0.028))
         # The heading returns to the main direction: cracks zigzag but do not curl.
-        heading = direction + 0.5 * (heading - direction) + rng.normal(0, jitter)
+        heading = direction + 0.5 * (heading - direction) + rng.normal(0, 0.55)
         points.append(points[-1] + step * np.array([np.cos(heading), np.sin(heading)]))
         travelled += step
     return np.asarray(points, np.float32)
 
 
-def stroke(size: int, path: FloatArray, widths: Field | float, closed: bool = False) -> FloatArray:
+def stroke(size: int, path: FloatArray, widths: Field | float) -> FloatArray:
     """Coverage of a line of varying width, anti-aliased; ``(S, S)`` in [0, 1].
 
     Args:
         size: side of the image [px].
         path: ``(n, 2)`` x, y [image sides].
         widths: width at each point [image sides], or one for all.
-        closed: join the last point to the first.
     """
     # Drawn at three times the size: OpenCV's own anti-aliasing has whole-pixel widths only.
     factor = 3 if size <= 512 else 2
@@ -216,14 +214,12 @@ def stroke(size: int, path: FloatArray, widths: Field | float, closed: bool = Fa
     canvas = np.zeros((side, side), np.uint8)
     corners = np.round(path * side * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     thick = np.broadcast_to(np.asarray(widths, np.float32), (len(path),)) * side
-    ends = range(len(path) if closed else len(path) - 1)
-    for i in ends:
-        j = (i + 1) % len(path)
+    for i in range(len(path) - 1):
         width = max(1, round(float(thick[i])))
         cv2.line(
             canvas,
             tuple(map(int, corners[i])),
-            tuple(map(int, corners[j])),
+            tuple(map(int, corners[i + 1])),
             255,
             width,
             cv2.LINE_8,
