@@ -15,7 +15,7 @@ Another detector: implement `AnomalyMapSource` and `register` it (docs/how_to/an
 """
 
 from protoanomalyncd.anomaly_maps.base import AnomalyMapSource, FitReport, Progress
-from protoanomalyncd.anomaly_maps.folder import FolderMaps, match_maps, read_map
+from protoanomalyncd.anomaly_maps.folder import FolderMaps
 from protoanomalyncd.anomaly_maps.mutual_scoring import MutualScoring
 from protoanomalyncd.anomaly_maps.patch_memory import PatchMemory
 from protoanomalyncd.anomaly_maps.registry import (
@@ -40,8 +40,6 @@ __all__ = [
     "check_detector",
     "choose",
     "create",
-    "match_maps",
-    "read_map",
     "register",
     "registered",
 ]

@@ -15,9 +15,9 @@ from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError, Mod
 from protoanomalyncd.core.records import FloatArray, Sample, Skipped
 from protoanomalyncd.core.registry import Registered
 from protoanomalyncd.core.threads import read_ahead
-from protoanomalyncd.datasets.map_files import MAP_SUFFIXES, match_maps, read_map, smooth_coarse
+from protoanomalyncd.datasets.map_files import match_maps, read_map, smooth_coarse
 
-__all__ = ["MAP_SUFFIXES", "FolderMaps", "match_maps", "read_map"]
+__all__ = ["FolderMaps"]
 
 
 @register("folder")

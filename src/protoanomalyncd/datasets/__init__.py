@@ -29,7 +29,7 @@ from protoanomalyncd.datasets.generated import (
     generate_labelled,
     render,
 )
-from protoanomalyncd.datasets.images import IMAGE_SUFFIXES, content_key, read_image, read_mask
+from protoanomalyncd.datasets.images import content_key, read_image, read_mask
 from protoanomalyncd.datasets.layout import (
     Dataset,
     LabelledSet,
@@ -37,30 +37,22 @@ from protoanomalyncd.datasets.layout import (
     load_labelled,
     take_per_class,
 )
-from protoanomalyncd.datasets.map_files import (
-    MAP_SUFFIXES,
-    match_maps,
-    read_map,
-    smooth_coarse,
-)
+from protoanomalyncd.datasets.map_files import match_maps, read_map, smooth_coarse
 from protoanomalyncd.datasets.mtd import prepare_mtd
 from protoanomalyncd.datasets.neu_seg import prepare_neu_seg
-from protoanomalyncd.datasets.preparers import PREPARERS, Preparer, prepare
+from protoanomalyncd.datasets.preparers import PREPARERS, prepare
 from protoanomalyncd.datasets.real_iad import REAL_IAD_CODES, prepare_real_iad
 from protoanomalyncd.datasets.staging import PrepareSummary
 
 __all__ = [
     "DEFECT_TYPES",
     "FURTHER_TYPES",
-    "IMAGE_SUFFIXES",
-    "MAP_SUFFIXES",
     "PREPARERS",
     "PRODUCTS",
     "REAL_IAD_CODES",
     "Dataset",
     "LabelledSet",
     "PrepareSummary",
-    "Preparer",
     "content_key",
     "defect_types_of",
     "generate",

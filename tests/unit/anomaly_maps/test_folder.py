@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from protoanomalyncd.anomaly_maps import FolderMaps, match_maps, read_map
+from protoanomalyncd.anomaly_maps import FolderMaps
 from protoanomalyncd.core.errors import AnomalyMapError, ConfigurationError
 from protoanomalyncd.core.records import Sample, Skipped
+from protoanomalyncd.datasets import match_maps, read_map
 from protoanomalyncd.datasets.map_files import COARSE, smooth_coarse
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) / 4
