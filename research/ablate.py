@@ -14,8 +14,8 @@ from rich.table import Table
 
 from protoanomalyncd.cli.console import console, progress_bars
 from protoanomalyncd.cli.parser import ArgumentParser, guarded
-from research.common.folders import ensure_folder
 from research.studies.ablation import RESULTS, TABLE, run_study
+from research.studies.folders import ensure_folder
 from research.studies.outcomes import Outcome, summarise
 from research.studies.study import read_study
 

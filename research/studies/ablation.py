@@ -15,8 +15,8 @@ from protoanomalyncd.datasets import Dataset, content_key, load_dataset, load_la
 from protoanomalyncd.pipeline.inputs import Inputs
 from protoanomalyncd.storage.files import read_json, write_json, write_text
 from protoanomalyncd.storage.staged_folder import fingerprint
-from research.common.folders import ensure_folder
 from research.published import Published, steps_of
+from research.studies.folders import ensure_folder
 from research.studies.outcomes import Outcome, markdown_table, write_results
 from research.studies.runs import Run, run_row
 from research.studies.shared_work import SharedWork, stage_keys

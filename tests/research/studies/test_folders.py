@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protoanomalyncd.core.errors import OutputError
-from research.common.folders import ensure_folder
+from research.studies.folders import ensure_folder
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
