@@ -86,6 +86,11 @@ class Study:
         """
         values = merged(merged(self.base, row.settings), {"seed": seed})
         values.pop(PUBLISHED, None)
+        if self.maps is None and isinstance(values.get("detector"), Mapping):
+            # What a preset says of given maps; a detector has no such option.
+            values["detector"] = {
+                k: v for k, v in values["detector"].items() if k != "coarse_smoothing"
+            }
         with _named(row):
             return Config.from_dict(values)
 

@@ -86,7 +86,7 @@ BAD_IMAGES: dict[str, tuple[Spoil, str]] = {
     "empty": (lambda p: p.write_bytes(b""), "0 bytes"),
     "too small": (lambda p: Image.new("RGB", (5, 9)).save(p), "at least 8 x 8"),
     "float": (_float, "expected 8 or 16 bits"),
-    "dangling link": (lambda p: (p.unlink(), p.symlink_to("nowhere.png")), "No such file"),
+    "dangling link": (lambda p: (p.unlink(), p.symlink_to("nowhere.png")), "link"),
 }
 GOOD_IMAGES: dict[str, Spoil] = {"grey": _grey, "rgba": _rgba, "16 bit": _sixteen}
 
@@ -171,7 +171,7 @@ def test_folders_without_the_images(
         ("most missing", "expected an anomaly map for each image, 15 of 16 have none"),
         ("all equal", "no image stands out"),
         ("ambiguous", "keep one"),
-        ("same stems", "expected anomaly maps at the images' relative paths, or unique"),
+        ("same stems", "expected an anomaly map for each image, got 002.npy for both"),
     ],
 )
 def test_maps_that_do_not_fit(
@@ -321,7 +321,7 @@ def test_fewer_regions_than_classes(world: World, tmp_path: Path, capsys: Captur
         (["--localiser", "sam3", "--object-masks", "x"], "leave out one of them"),
         (["--outlier-score", "magic"], "outliers.score: expected one of"),
         (["--outlier-score.k", "3"], "key_value_cache has no option 'k'; its options are sharp"),
-        (["--mebin.mode", "fast"], "fast"),
+        (["--mebin.mode", "fast"], "unknown setting mebin.mode"),
         (["--device", "abacus"], "device: expected one that this machine has"),
         (["--speed", "11"], "speed"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
@@ -371,9 +371,6 @@ def test_a_model_holds_no_pickle_and_no_path(world: World) -> None:
     model = world.run / "model"
     assert {p.suffix for p in model.iterdir()} == {".json", ".safetensors"}
     values = json.loads((model / "model.json").read_text())
-    values.pop("config")
-    values["backbone"].pop("source")
-    values["backbone"].pop("name")
     assert str(world.images.parent) not in json.dumps(values)
 
 

@@ -35,7 +35,7 @@ def test_a_model_of_the_default_settings_is_exported_and_classes_as_it_predicts(
         np.save(path, amap, allow_pickle=False)
     model.catalogue_.merge([2, 3])
     runtime = Runtime(model.export(tmp_path / "graph"))
-    assert runtime.record.outlier_score == Config().outliers.score
+    assert runtime.record.outlier_score == Config().outliers.score.name
     expected = model.predict(images)
     found = runtime.classify_folder(images, tmp_path / "maps")
     assert len({r.class_id for r in found.regions}) > 1

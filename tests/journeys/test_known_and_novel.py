@@ -74,9 +74,11 @@ def test_a_known_class_that_wins_is_shown_everywhere(
     only.mkdir()
     shutil.copy(sample, only)
     seen = []
-    look = RegionClassifier.look
+    features = RegionClassifier.features
     with monkeypatch.context() as patched:
-        patched.setattr(RegionClassifier, "look", lambda *a: seen.append(look(*a)) or seen[-1])
+        patched.setattr(
+            RegionClassifier, "features", lambda *a: seen.append(features(*a)) or seen[-1]
+        )
         model.predict(only)
     prototypes = model.classifier_.head.prototypes.detach().clone()
     prototypes[0] = seen[0].embeddings[0]

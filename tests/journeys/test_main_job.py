@@ -336,9 +336,9 @@ def test_the_journey_of_the_class_docstring(
     with pytest.raises(NotFittedError, match="call fit first; a loaded model has predict"):
         _ = again.discovery_
     # A model fitted again forgets the first fit.
-    again.fit(world.images)
-    assert again.base_classes_ == ()
-    assert again.catalogue_.names[3] == "defect 3"
+    fitted.fit(world.images)
+    assert fitted.base_classes_ == ()
+    assert fitted.catalogue_.names[3] == "defect 3"
 
 
 def test_an_unfitted_model_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from protoanomalyncd.storage import names
 from protoanomalyncd.training import short_prototypes
 from tests.journeys.conftest import World
 
-AUTO = ("--n_novel_classes", "auto", "--count.max_classes", "4")
+AUTO = (
+    *("--n_novel_classes", "auto", "--count.max_classes", "4"),
+    *("--detector", "patch_memory", "--detector.image_size", 64, "--detector.memory_size", 500),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -175,9 +176,14 @@ class StagedFolder:
             os.close(lock)
 
     def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._lock is None:
+            return
+        partial = self._hidden("partial")
+        with suppress(OSError):  # nothing but the lock: nothing was begun, or all is done
+            if [path.name for path in partial.iterdir()] == [_LOCK]:
+                self._remove(partial)
+        os.close(self._lock)
+        self._lock = None
 
     def _recover(self) -> None:
         """Put in order what a killed process has left."""

@@ -163,7 +163,7 @@ def test_an_interrupted_study_goes_on(
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
     arguments = [str(path), "--out", str(tmp_path / "out"), "--quiet"]
-    arguments += ["--seeds", "[1, 0]", "--no-figures"]
+    arguments += ["--seeds", "1", "0", "--no-figures"]
     run_row = runs.run_row
 
     def stopped(row: Any, *rest: Any) -> Any:

@@ -14,7 +14,10 @@ from protoanomalyncd.cli.main import build_parser, main
 from protoanomalyncd.cli.parser import guarded
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # whoever started the tests may ignore them
+    own = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), own)
 from protoanomalyncd.cli.parser import guarded
 
 def run():

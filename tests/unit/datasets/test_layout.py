@@ -262,7 +262,8 @@ def test_the_draw_follows_contents_not_names(tmp_path: Path, write_image: Write)
 
 def test_messages_of_the_page_are_those_of_the_code(repository: Path) -> None:
     page = (repository / "docs/how_to/datasets.md").read_text(encoding="utf-8")
-    rooms = (repository / "src/protoanomalyncd/datasets").glob("*.py")
+    library = repository / "src/protoanomalyncd"
+    rooms = [*(library / "datasets").glob("*.py"), library / "storage/staged_folder.py"]
     # Joined over line breaks, as the messages are in the source.
     source = re.sub(r'"\s*f?"', "", "".join(p.read_text(encoding="utf-8") for p in rooms))
     rows = re.findall(r"^\| `(expected .*?)` \|", page, re.MULTILINE)

@@ -178,7 +178,7 @@ def test_the_folder_says_what_it_holds(exported_cnn: Exported) -> None:
     assert values["window"] == 64
     assert values["maps_from"] == "folder"
     assert values["coarse_smoothing"] == 1.0
-    assert values["mebin"]["mode"] == "default"
+    assert values["mebin"]["step"] == 4
     assert values["map_range"]["high"] == exported_cnn.model.map_range_.high
     threshold = exported_cnn.model.classifier_.threshold
     assert threshold is not None

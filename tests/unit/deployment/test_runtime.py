@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from protoanomalyncd import ProtoAnomalyNCD
 from protoanomalyncd.cli.main import main
 from protoanomalyncd.core.errors import (
     AnomalyMapError,
@@ -407,28 +406,6 @@ def test_the_command_refuses_in_one_line(
     assert main(["export", str(tmp_path)]) == 2
     assert "expected model.json in it" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_models_and_exports_of_before_take_maps_as_they_are(
-    exported_cnn: Exported, tmp_path: Path
-) -> None:
-    def without(path: Path, *, in_detector: bool) -> None:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        del (values["detector"]["arguments"] if in_detector else values)["coarse_smoothing"]
-        path.write_text(json.dumps(values), encoding="utf-8")
-
-    shutil.copytree(exported_cnn.folder, tmp_path / "export")
-    without(tmp_path / "export" / "export.json", in_detector=False)
-    assert Runtime(tmp_path / "export").record.coarse_smoothing == 0
-    exported_cnn.model.save_pretrained(tmp_path / "model")
-    without(tmp_path / "model" / "model.json", in_detector=True)
-    before = ProtoAnomalyNCD.from_pretrained(tmp_path / "model")
-    found = before.predict(exported_cnn.images, maps=exported_cnn.maps)
-    rough = Runtime(tmp_path / "export").classify_folder(exported_cnn.images, exported_cnn.maps)
-    smooth = Runtime(exported_cnn.folder).classify_folder(exported_cnn.images, exported_cnn.maps)
-    scores = [[i.anomaly_score for i in one.images] for one in (found, rough, smooth)]
-    assert scores[0] == pytest.approx(scores[1])
-    assert scores[1] != pytest.approx(scores[2])
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

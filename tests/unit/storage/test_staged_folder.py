@@ -84,6 +84,7 @@ def test_a_finished_run_is_kept_unless_asked(tmp_path: Path) -> None:
     (out / "mine.txt").touch()
     with pytest.raises(OutputError, match="holds finished results; choose another folder or add"):
         staged(out).__enter__()
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]  # nothing is left of the refusal
     finished(out, "new", overwrite=True)
     assert [p.name for p in out.iterdir()] == [MARKER]
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
