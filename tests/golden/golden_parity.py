@@ -20,6 +20,8 @@ def write_study(folder: Path, presets: Path) -> Path:
     """
     base = tiny_config(network_folder(folder / "network", depth=4)).to_dict()
     del base["seed"]
+    # At the revision before, the same two options were in `tiny_config`, and no name was needed.
+    base["detector"] = {"name": "patch_memory", "image_size": 64, "memory_size": 500}
     base["training"] |= TRAINING
     rows = {"default": {}}
     for name in ("anomalyncd", "simgcd"):
